@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { crc32c } from '../../src/base/crc32c.js';
+
+/** The definition, one bit at a time. */
+function reference(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  }
+  return ~crc >>> 0;
+}
+
+function pseudoRandomBytes(length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let state = 0x9e3779b9;
+  for (let at = 0; at < length; at += 1) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[at] = state >>> 24;
+  }
+  return bytes;
+}
+
+test('the published check values', () => {
+  const zeros = new Uint8Array(32);
+  assert.equal(crc32c(Buffer.from('123456789')), 0xe3069283);
+  assert.equal(crc32c(new Uint8Array(0)), 0);
+  // RFC 3720 appendix B.4
+  assert.equal(crc32c(zeros), 0x8a9136aa);
+  assert.equal(crc32c(zeros.map(() => 0xff)), 0x62a8ab43);
+  assert.equal(crc32c(zeros.map((_, at) => at)), 0x46dd794e);
+  assert.equal(crc32c(zeros.map((_, at) => 31 - at)), 0x113fdb5c);
+});
+
+test('every length and alignment agrees with the definition', () => {
+  const bytes = pseudoRandomBytes(96);
+  for (let from = 0; from < 9; from += 1) {
+    for (let to = from; to <= bytes.length; to += 1) {
+      const part = bytes.subarray(from, to);
+      assert.equal(crc32c(part), reference(part));
+    }
+  }
+});
+
+test('pieces give the checksum of the whole', () => {
+  const bytes = pseudoRandomBytes(257);
+  const whole = crc32c(bytes);
+  for (let split = 0; split <= bytes.length; split += 1) {
+    assert.equal(crc32c(bytes.subarray(split), crc32c(bytes.subarray(0, split))), whole);
+  }
+});
