@@ -1,0 +1,150 @@
+/**
+ * A raw gRPC client over HTTP/2 for tests: bytes in, bytes and status out.
+ *
+ * It uses node:http2 and nothing of the product, so that what a test sees is what is on the wire. One client is one
+ * connection; calls may run side by side, each on its own stream. A status other than OK is a result, not an
+ * exception: differential tests compare statuses. Only a broken connection rejects.
+ */
+import { once } from 'node:events';
+import { type ClientHttp2Session, connect, constants, type IncomingHttpHeaders } from 'node:http2';
+
+export interface GrpcResult {
+  /** gRPC status code, 0 = OK. */
+  readonly grpcStatus: number;
+  /** The status message, percent-decoded as gRPC's HTTP/2 mapping asks. */
+  readonly grpcMessage: string;
+  /** The messages of the answer, without their five-byte prefix; one for a successful unary call. */
+  readonly messages: readonly Buffer[];
+  readonly headers: IncomingHttpHeaders;
+  /** Equal to `headers` for an answer that consists of trailers only. */
+  readonly trailers: IncomingHttpHeaders;
+}
+
+export interface CallOptions {
+  /** Further request metadata; names in lower case. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Sent as grpc-timeout and enforced here too, as clients do: the call then ends with DeadlineExceeded (4). */
+  readonly deadlineMs?: number;
+}
+
+const maxMessageBytes = 2 ** 31 - 1;
+
+export class GrpcClient {
+  readonly endpoint: string;
+  readonly #session: ClientHttp2Session;
+
+  private constructor(endpoint: string, session: ClientHttp2Session) {
+    this.endpoint = endpoint;
+    this.#session = session;
+  }
+
+  /** Connects to `host:port` in cleartext. */
+  static async connect(endpoint: string): Promise<GrpcClient> {
+    const session = connect(`http://${endpoint}`, { settings: { initialWindowSize: 2 ** 24 } });
+    // Calls in flight see the error on their own stream; idle sessions have nobody to tell.
+    session.on('error', () => {});
+    await once(session, 'connect');
+    session.setLocalWindowSize(2 ** 24);
+    return new GrpcClient(endpoint, session);
+  }
+
+  /** Makes one unary call. `path` is `/package.Service/Method`, `message` the encoded request. */
+  async unary(path: string, message: Uint8Array, options: CallOptions = {}): Promise<GrpcResult> {
+    return this.raw(path, frameMessage(message), options);
+  }
+
+  /** As `unary`, with a request body that is sent as it is: for bodies that are no proper gRPC message. */
+  async raw(path: string, body: Uint8Array, options: CallOptions = {}): Promise<GrpcResult> {
+    const { deadlineMs, metadata } = options;
+    const stream = this.#session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...(deadlineMs === undefined ? {} : { 'grpc-timeout': `${deadlineMs}m` }),
+      ...metadata,
+    });
+    const { promise, resolve, reject } = promiseWithResolvers<GrpcResult>();
+    const chunks: Buffer[] = [];
+    let headers: IncomingHttpHeaders = {};
+    let trailers: IncomingHttpHeaders | undefined;
+    const timer =
+      deadlineMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            resolve({ grpcStatus: 4, grpcMessage: 'deadline of the test client', messages: [], headers, trailers: {} });
+            stream.close(constants.NGHTTP2_CANCEL);
+          }, deadlineMs);
+    stream.on('response', received => {
+      headers = received;
+    });
+    stream.on('trailers', received => {
+      trailers = received;
+    });
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    stream.on('error', reject);
+    stream.on('close', () => {
+      clearTimeout(timer);
+      const status = (trailers ?? headers)['grpc-status'];
+      if (typeof status !== 'string') {
+        reject(new Error(`${path}: stream ended without grpc-status, code ${stream.rstCode}`));
+        return;
+      }
+      resolve({
+        grpcStatus: Number(status),
+        grpcMessage: decodeStatusMessage((trailers ?? headers)['grpc-message']),
+        messages: splitMessages(Buffer.concat(chunks)),
+        headers,
+        trailers: trailers ?? headers,
+      });
+    });
+    stream.end(body);
+    return promise;
+  }
+
+  /** Closes the connection; calls in flight fail. */
+  close(): void {
+    this.#session.destroy();
+  }
+}
+
+/** Puts gRPC's prefix (not compressed, length) before a message. */
+export function frameMessage(message: Uint8Array): Buffer {
+  const framed = Buffer.allocUnsafe(5 + message.length);
+  framed[0] = 0;
+  framed.writeUInt32BE(message.length, 1);
+  framed.set(message, 5);
+  return framed;
+}
+
+function splitMessages(bytes: Buffer): Buffer[] {
+  const messages: Buffer[] = [];
+  let position = 0;
+  while (position < bytes.length) {
+    if (bytes.length - position < 5) throw new Error('answer ends inside a message prefix');
+    if (bytes[position] !== 0) throw new Error('answer is compressed, which the request did not allow');
+    const length = bytes.readUInt32BE(position + 1);
+    if (length > maxMessageBytes || position + 5 + length > bytes.length)
+      throw new Error('answer ends inside a message');
+    messages.push(bytes.subarray(position + 5, position + 5 + length));
+    position += 5 + length;
+  }
+  return messages;
+}
+
+/** gRPC's percent-encoding covers single bytes of the UTF-8 text; a stray percent sign stands for itself. */
+function decodeStatusMessage(text: string | string[] | undefined): string {
+  if (typeof text !== 'string') return '';
+  const bytes = text.replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+function promiseWithResolvers<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (reason: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
