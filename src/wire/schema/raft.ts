@@ -1,0 +1,87 @@
+/**
+ * What stands in the log and between members: raftpb, membershippb and InternalRaftRequest. Notation: schema.ts.
+ *
+ * raftpb is proto2 as etcd 3.5 and 3.6 write it: fields labelled 'always' are written even when zero, byte fields
+ * labelled 'optional' when set; repeated integers are not packed.
+ */
+export const raft = {
+  'raftpb.Entry': {
+    Type: [1, 'raftpb.EntryType', 'always'],
+    Term: [2, 'uint64', 'always'],
+    Index: [3, 'uint64', 'always'],
+    Data: [4, 'bytes', 'optional'],
+  },
+  'raftpb.HardState': { term: [1, 'uint64', 'always'], vote: [2, 'uint64', 'always'], commit: [3, 'uint64', 'always'] },
+  'raftpb.Snapshot': { data: [1, 'bytes', 'optional'], metadata: [2, 'raftpb.SnapshotMetadata', 'always'] },
+  'raftpb.SnapshotMetadata': {
+    conf_state: [1, 'raftpb.ConfState', 'always'],
+    index: [2, 'uint64', 'always'],
+    term: [3, 'uint64', 'always'],
+  },
+  'raftpb.ConfState': {
+    voters: [1, 'uint64', 'repeated'],
+    learners: [2, 'uint64', 'repeated'],
+    voters_outgoing: [3, 'uint64', 'repeated'],
+    learners_next: [4, 'uint64', 'repeated'],
+    auto_leave: [5, 'bool', 'always'],
+  },
+  'raftpb.ConfChange': {
+    id: [1, 'uint64', 'always'],
+    type: [2, 'raftpb.ConfChangeType', 'always'],
+    node_id: [3, 'uint64', 'always'],
+    context: [4, 'bytes', 'optional'],
+  },
+  'raftpb.ConfChangeV2': {
+    transition: [1, 'raftpb.ConfChangeTransition', 'always'],
+    changes: [2, 'raftpb.ConfChangeSingle', 'repeated'],
+    context: [3, 'bytes', 'optional'],
+  },
+  'raftpb.ConfChangeSingle': { type: [1, 'raftpb.ConfChangeType', 'always'], node_id: [2, 'uint64', 'always'] },
+  'membershippb.ClusterVersionSetRequest': { ver: [1, 'string'] },
+  'membershippb.ClusterMemberAttrSetRequest': {
+    member_ID: [1, 'uint64'],
+    member_attributes: [2, 'membershippb.Attributes'],
+  },
+  'membershippb.DowngradeInfoSetRequest': { enabled: [1, 'bool'], ver: [2, 'string'] },
+  'membershippb.Attributes': { name: [1, 'string'], client_urls: [2, 'string', 'repeated'] },
+  'etcdserverpb.RequestHeader': { ID: [1, 'uint64'], username: [2, 'string'], auth_revision: [3, 'uint64'] },
+  'etcdserverpb.InternalAuthenticateRequest': {
+    name: [1, 'string'],
+    password: [2, 'string'],
+    simple_token: [3, 'string'],
+  },
+  'etcdserverpb.InternalRaftRequest': {
+    ID: [1, 'uint64'],
+    range: [3, 'etcdserverpb.RangeRequest'],
+    put: [4, 'etcdserverpb.PutRequest'],
+    delete_range: [5, 'etcdserverpb.DeleteRangeRequest'],
+    txn: [6, 'etcdserverpb.TxnRequest'],
+    compaction: [7, 'etcdserverpb.CompactionRequest'],
+    lease_grant: [8, 'etcdserverpb.LeaseGrantRequest'],
+    lease_revoke: [9, 'etcdserverpb.LeaseRevokeRequest'],
+    alarm: [10, 'etcdserverpb.AlarmRequest'],
+    lease_checkpoint: [11, 'etcdserverpb.LeaseCheckpointRequest'],
+    header: [100, 'etcdserverpb.RequestHeader'],
+    auth_enable: [1000, 'etcdserverpb.AuthEnableRequest'],
+    auth_disable: [1011, 'etcdserverpb.AuthDisableRequest'],
+    authenticate: [1012, 'etcdserverpb.InternalAuthenticateRequest'],
+    auth_status: [1013, 'etcdserverpb.AuthStatusRequest'],
+    auth_user_add: [1100, 'etcdserverpb.AuthUserAddRequest'],
+    auth_user_delete: [1101, 'etcdserverpb.AuthUserDeleteRequest'],
+    auth_user_get: [1102, 'etcdserverpb.AuthUserGetRequest'],
+    auth_user_change_password: [1103, 'etcdserverpb.AuthUserChangePasswordRequest'],
+    auth_user_grant_role: [1104, 'etcdserverpb.AuthUserGrantRoleRequest'],
+    auth_user_revoke_role: [1105, 'etcdserverpb.AuthUserRevokeRoleRequest'],
+    auth_user_list: [1106, 'etcdserverpb.AuthUserListRequest'],
+    auth_role_list: [1107, 'etcdserverpb.AuthRoleListRequest'],
+    auth_role_add: [1200, 'etcdserverpb.AuthRoleAddRequest'],
+    auth_role_delete: [1201, 'etcdserverpb.AuthRoleDeleteRequest'],
+    auth_role_get: [1202, 'etcdserverpb.AuthRoleGetRequest'],
+    auth_role_grant_permission: [1203, 'etcdserverpb.AuthRoleGrantPermissionRequest'],
+    auth_role_revoke_permission: [1204, 'etcdserverpb.AuthRoleRevokePermissionRequest'],
+    cluster_version_set: [1300, 'membershippb.ClusterVersionSetRequest'],
+    cluster_member_attr_set: [1301, 'membershippb.ClusterMemberAttrSetRequest'],
+    downgrade_info_set: [1302, 'membershippb.DowngradeInfoSetRequest'],
+    downgrade_version_test: [9900, 'etcdserverpb.DowngradeVersionTestRequest'],
+  },
+} as const;
