@@ -1,117 +1,231 @@
 /**
- * The schema of every message of etcd's API and log, and the TypeScript types that follow from it.
+ * The generic codec: encodes and decodes any message of etcd's API and log by name.
  *
- * Notation: message -> field name -> [number, type, label?]
- *   type   a scalar, a message, or an enum (a number; open, as in proto3)
- *   label  none            proto3: absent and zero are the same; an embedded message may be absent
- *          'repeated'      one tag a value          'packed'    scalars in one length-delimited field
- *          'always'        proto2 as gogo writes it: written even when zero
- *          'optional'      proto2: written when set
- *          'oneof <name>'  at most one of the oneof's members is present
- *
- * codec.ts encodes and decodes by it; nothing hot does (those messages have hand-written codecs, tested against this).
+ * For everything that is not hot. schema/messages.ts has the table; a message's part of it is
+ * compiled on first use. Decoding follows etcd's Go code: unknown
+ * fields are skipped, the last of repeated singular scalars wins, an embedded message given twice is merged, a oneof
+ * keeps its last member (and that one unmerged), scalars may be packed or not. Malformed input throws ProtoError.
  */
-import { etcdserverpb } from './schema/etcdserverpb.js';
-import { packages } from './schema/packages.js';
-import { raft } from './schema/raft.js';
+import { assert } from '../base/assert.js';
+import { EMPTY_BYTES, utf8Encode } from '../base/bytes.js';
+import { ProtoReader, ProtoWriter, WireType } from './proto.js';
+import { type FieldSpec, type Message, type MessageInput, type MessageName, schema } from './schema/messages.js';
 
-export const schema = { ...etcdserverpb, ...packages, ...raft } as const satisfies Record<
-  string,
-  Record<string, FieldSpec>
->;
+export { enums, type Message, type MessageInput, type MessageName } from './schema/messages.js';
 
-export type FieldSpec = readonly [number: number, type: string, label?: string];
-export type Schema = typeof schema;
-export type MessageName = keyof Schema;
+export type Scalar = 'bytes' | 'string' | 'bool' | 'int64' | 'uint64' | 'int32' | 'uint32' | 'enum';
 
-/** Enum -> value name -> number. */
-export const enums = {
-  'etcdserverpb.AlarmType': { NONE: 0, NOSPACE: 1, CORRUPT: 2 },
-  'etcdserverpb.RangeRequest.SortOrder': { NONE: 0, ASCEND: 1, DESCEND: 2 },
-  'etcdserverpb.RangeRequest.SortTarget': { KEY: 0, VERSION: 1, CREATE: 2, MOD: 3, VALUE: 4 },
-  'etcdserverpb.Compare.CompareResult': { EQUAL: 0, GREATER: 1, LESS: 2, NOT_EQUAL: 3 },
-  'etcdserverpb.Compare.CompareTarget': { VERSION: 0, CREATE: 1, MOD: 2, VALUE: 3, LEASE: 4 },
-  'etcdserverpb.WatchCreateRequest.FilterType': { NOPUT: 0, NODELETE: 1 },
-  'etcdserverpb.AlarmRequest.AlarmAction': { GET: 0, ACTIVATE: 1, DEACTIVATE: 2 },
-  'etcdserverpb.DowngradeRequest.DowngradeAction': { VALIDATE: 0, ENABLE: 1, CANCEL: 2 },
-  'mvccpb.Event.EventType': { PUT: 0, DELETE: 1 },
-  'authpb.Permission.Type': { READ: 0, WRITE: 1, READWRITE: 2 },
-  'grpc.health.v1.HealthCheckResponse.ServingStatus': { UNKNOWN: 0, SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 },
-  'raftpb.EntryType': { EntryNormal: 0, EntryConfChange: 1, EntryConfChangeV2: 2 },
-  'raftpb.ConfChangeType': {
-    ConfChangeAddNode: 0,
-    ConfChangeRemoveNode: 1,
-    ConfChangeUpdateNode: 2,
-    ConfChangeAddLearnerNode: 3,
-  },
-  'raftpb.ConfChangeTransition': {
-    ConfChangeTransitionAuto: 0,
-    ConfChangeTransitionJointImplicit: 1,
-    ConfChangeTransitionJointExplicit: 2,
-  },
-} as const;
-
-interface Scalars {
-  bytes: Uint8Array;
-  string: string;
-  bool: boolean;
-  int64: bigint;
-  uint64: bigint;
-  int32: number;
-  uint32: number;
+/** One field, as the JSON gateway wants to see it too. */
+export interface FieldTable {
+  readonly number: number;
+  readonly name: string;
+  /** Scalar kind, or 'message'. */
+  readonly kind: Scalar | 'message';
+  /** Of a message or enum: its name in the schema. */
+  readonly typeName: string;
+  readonly label: 'none' | 'repeated' | 'packed' | 'always' | 'optional' | 'oneof';
+  /** The oneof's name, or ''. */
+  readonly oneof: string;
 }
 
-type TypeOf<Type> = Type extends keyof Scalars ? Scalars[Type] : Type extends MessageName ? Message<Type> : number;
+export interface MessageTable {
+  readonly name: string;
+  /** Ascending by number. */
+  readonly fields: readonly FieldTable[];
+  readonly byNumber: ReadonlyMap<number, FieldTable>;
+  /** Index = field number: the Go name, for error texts. */
+  readonly goNames: readonly string[];
+}
 
-type IsList<Field> = Field extends readonly [number, string, 'repeated' | 'packed'] ? true : false;
+type Value = Uint8Array | string | boolean | bigint | number | Fields | Value[];
+interface Fields {
+  [name: string]: Value | undefined;
+}
 
-/** Whether a decoded message always has the field: scalars without presence, lists, always-written messages. */
-type IsPresent<Field> = Field extends readonly [number, string, 'repeated' | 'packed' | 'always']
-  ? true
-  : Field extends readonly [number, string, string]
-    ? false
-    : Field extends readonly [number, infer Type]
-      ? Type extends MessageName
-        ? false
-        : true
-      : never;
+const SCALARS = new Set<string>(['bytes', 'string', 'bool', 'int64', 'uint64', 'int32', 'uint32']);
+const tables = new Map<string, MessageTable>();
 
-type FieldValue<Field> = Field extends readonly [number, infer Type, ...unknown[]]
-  ? IsList<Field> extends true
-    ? TypeOf<Type>[]
-    : TypeOf<Type>
-  : never;
+export function isMessageName(name: string): name is MessageName {
+  return Object.hasOwn(schema, name);
+}
 
-type Flatten<Type> = { [Key in keyof Type]: Type[Key] };
+export function encode<Name extends MessageName>(name: Name, message: MessageInput<Name>): Uint8Array {
+  writeFields(scratch.reset(), messageTable(name), message as Fields);
+  return scratch.finish();
+}
 
-/** A decoded message: scalars have proto3's zero values when absent, lists are empty, other fields may be missing. */
-export type Message<Name extends MessageName> = Flatten<
-  {
-    [Key in keyof Schema[Name] as IsPresent<Schema[Name][Key]> extends true ? Key : never]: FieldValue<
-      Schema[Name][Key]
-    >;
-  } & {
-    [Key in keyof Schema[Name] as IsPresent<Schema[Name][Key]> extends true ? never : Key]?: FieldValue<
-      Schema[Name][Key]
-    >;
+/** Decodes bytes[start, end). Byte fields are views of `bytes`. */
+export function decode<Name extends MessageName>(
+  name: Name,
+  bytes: Uint8Array,
+  start = 0,
+  end = bytes.length,
+): Message<Name> {
+  const table = messageTable(name);
+  const fields = emptyMessage(table);
+  readFields(new ProtoReader(bytes, start, end), table, fields);
+  return fields as Message<Name>;
+}
+
+/** The compiled table of a message that the schema knows. */
+export function messageTable(name: string): MessageTable {
+  let table = tables.get(name);
+  if (table === undefined) {
+    assert(isMessageName(name), 'no such message in the schema', { name });
+    table = compile(name, schema[name] as Record<string, FieldSpec>);
+    tables.set(name, table);
   }
->;
+  return table;
+}
 
-type InputOf<Type> = Type extends 'int64' | 'uint64'
-  ? bigint | number
-  : Type extends keyof Scalars
-    ? Scalars[Type]
-    : Type extends MessageName
-      ? MessageInput<Type>
-      : number;
+function compile(name: string, specs: Record<string, FieldSpec>): MessageTable {
+  const fields = Object.entries(specs).map(([fieldName, spec]) => compileField(fieldName, spec));
+  fields.sort((left, right) => left.number - right.number);
+  const goNames: string[] = [];
+  for (const field of fields) goNames[field.number] = goName(field.name);
+  return { name, fields, byNumber: new Map(fields.map(field => [field.number, field])), goNames };
+}
 
-/** What may be encoded: every field optional; 64-bit integers as bigint or safe integer. */
-export type MessageInput<Name extends MessageName> = {
-  readonly [Key in keyof Schema[Name]]?:
-    | (Schema[Name][Key] extends readonly [number, infer Type, ...unknown[]]
-        ? IsList<Schema[Name][Key]> extends true
-          ? readonly InputOf<Type>[]
-          : InputOf<Type>
-        : never)
-    | undefined;
-};
+function compileField(name: string, [number, typeName, spelled = 'none']: FieldSpec): FieldTable {
+  const kind = SCALARS.has(typeName) ? (typeName as Scalar) : isMessageName(typeName) ? 'message' : 'enum';
+  const oneof = spelled.startsWith('oneof ') ? spelled.slice('oneof '.length) : '';
+  const label = oneof === '' ? (spelled as FieldTable['label']) : 'oneof';
+  return { number, name, kind, typeName, label, oneof };
+}
+
+/** range_end -> RangeEnd, dbSize -> DbSize */
+function goName(name: string): string {
+  return name
+    .replace(/(^|_)([a-z])/g, (_match, _separator, letter: string) => letter.toUpperCase())
+    .replaceAll('_', '');
+}
+
+function emptyMessage(table: MessageTable): Fields {
+  const fields: Fields = {};
+  for (const field of table.fields) {
+    if (field.label === 'repeated' || field.label === 'packed') fields[field.name] = [];
+    else if (field.label === 'optional' || field.label === 'oneof') continue;
+    else if (field.kind !== 'message') fields[field.name] = zeroOf(field.kind);
+    else if (field.label === 'always') fields[field.name] = emptyMessage(messageTable(field.typeName));
+  }
+  return fields;
+}
+
+function zeroOf(kind: Scalar): Value {
+  if (kind === 'bytes') return EMPTY_BYTES;
+  if (kind === 'string') return '';
+  if (kind === 'bool') return false;
+  return kind === 'int64' || kind === 'uint64' ? 0n : 0;
+}
+
+function readFields(reader: ProtoReader, table: MessageTable, target: Fields): void {
+  while (reader.more()) {
+    const tag = reader.tag();
+    const field = table.byNumber.get(tag >>> 3);
+    if (field === undefined) {
+      reader.skip(tag);
+      continue;
+    }
+    const isList = field.label === 'repeated' || field.label === 'packed';
+    const wireType = wireTypeOf(field.kind);
+    if (isList && wireType === WireType.Varint && (tag & 7) === WireType.Bytes) {
+      readPacked(reader, field, target[field.name] as Value[]);
+    } else if ((tag & 7) !== wireType) {
+      reader.skipUnknown(tag, table.goNames);
+    } else if (isList) {
+      (target[field.name] as Value[]).push(readValue(reader, field, undefined));
+    } else {
+      const former = field.label === 'oneof' ? undefined : target[field.name];
+      const value = readValue(reader, field, former);
+      if (field.label === 'oneof') clearOneof(table, field.oneof, target);
+      target[field.name] = value;
+    }
+  }
+}
+
+function readPacked(reader: ProtoReader, field: FieldTable, list: Value[]): void {
+  const outer = reader.enter();
+  while (reader.more()) list.push(readValue(reader, field, undefined));
+  reader.leave(outer);
+}
+
+/** `former`: the embedded message to merge into. */
+function readValue(reader: ProtoReader, field: FieldTable, former: Value | undefined): Value {
+  if (field.kind !== 'message') return readScalar(reader, field.kind);
+  const table = messageTable(field.typeName);
+  const message = (former as Fields | undefined) ?? emptyMessage(table);
+  const outer = reader.enter();
+  readFields(reader, table, message);
+  reader.leave(outer);
+  return message;
+}
+
+function readScalar(reader: ProtoReader, kind: Scalar): Value {
+  if (kind === 'bytes') return reader.bytes();
+  if (kind === 'string') return reader.string();
+  if (kind === 'bool') return reader.bool();
+  if (kind === 'int64') return reader.bigint64();
+  if (kind === 'uint64') return reader.uint64();
+  return kind === 'uint32' ? reader.uint32() : reader.int32();
+}
+
+function clearOneof(table: MessageTable, oneof: string, target: Fields): void {
+  for (const field of table.fields) {
+    if (field.oneof === oneof) delete target[field.name];
+  }
+}
+
+function wireTypeOf(kind: FieldTable['kind']): number {
+  return kind === 'message' || kind === 'bytes' || kind === 'string' ? WireType.Bytes : WireType.Varint;
+}
+
+function writeFields(writer: ProtoWriter, table: MessageTable, source: Fields): void {
+  for (const field of table.fields) {
+    const value = source[field.name];
+    if (field.label === 'repeated') {
+      for (const element of (value as Value[] | undefined) ?? []) writeField(writer, field, element);
+    } else if (field.label === 'packed') {
+      writePacked(writer, field, (value as Value[] | undefined) ?? []);
+    } else if (field.label === 'always') {
+      writeField(writer, field, value ?? (field.kind === 'message' ? {} : zeroOf(field.kind)));
+    } else if (value !== undefined && (field.label !== 'none' || !isZero(value))) {
+      writeField(writer, field, value);
+    }
+  }
+}
+
+function writePacked(writer: ProtoWriter, field: FieldTable, values: readonly Value[]): void {
+  if (values.length === 0) return;
+  const start = writer.open(field.number);
+  for (const value of values) writeVarint(writer, value);
+  writer.close(start);
+}
+
+function writeField(writer: ProtoWriter, field: FieldTable, value: Value): void {
+  if (field.kind === 'message') {
+    const start = writer.open(field.number);
+    writeFields(writer, messageTable(field.typeName), value as Fields);
+    writer.close(start);
+  } else if (field.kind === 'bytes') {
+    writer.messageField(field.number, value as Uint8Array);
+  } else if (field.kind === 'string') {
+    writer.messageField(field.number, utf8Encode(value as string));
+  } else {
+    writer.tag(field.number, WireType.Varint);
+    writeVarint(writer, value);
+  }
+}
+
+function writeVarint(writer: ProtoWriter, value: Value): void {
+  if (typeof value === 'bigint') writer.bigint64(value);
+  else if (typeof value === 'number') writer.int64(value);
+  else writer.byte(value === true ? 1 : 0);
+}
+
+/** Whether proto3 leaves the value out. An embedded message is never zero: present and empty is not absent. */
+function isZero(value: Value): boolean {
+  if (value instanceof Uint8Array) return value.length === 0;
+  return value === 0 || value === 0n || value === '' || value === false;
+}
+
+const scratch = new ProtoWriter();

@@ -1,5 +1,5 @@
 /**
- * Package etcdserverpb, etcd 3.6: message -> field name -> [number, type, label?]. The notation is schema.ts's.
+ * Package etcdserverpb, etcd 3.6: message -> field name -> [number, type, label?]. The notation is messages.ts's.
  *
  * Names are those of etcd's .proto files, mixed as they are there: JSON depends on them.
  */

@@ -1,5 +1,5 @@
 /**
- * The small client-side packages: mvccpb, authpb, v3lockpb, v3electionpb, grpc.health.v1. Notation: schema.ts.
+ * The small client-side packages: mvccpb, authpb, v3lockpb, v3electionpb, grpc.health.v1. Notation: messages.ts.
  */
 const HEADER = [1, 'etcdserverpb.ResponseHeader'] as const;
 

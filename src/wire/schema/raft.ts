@@ -1,5 +1,5 @@
 /**
- * What stands in the log and between members: raftpb, membershippb and InternalRaftRequest. Notation: schema.ts.
+ * What stands in the log and between members: raftpb, membershippb and InternalRaftRequest. Notation: messages.ts.
  *
  * raftpb is proto2 as etcd 3.5 and 3.6 write it: fields labelled 'always' are written even when zero, byte fields
  * labelled 'optional' when set; repeated integers are not packed.
