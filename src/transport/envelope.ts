@@ -1,0 +1,51 @@
+/**
+ * What a record on a ring means: the kinds of envelope and the flags beside them.
+ *
+ *   host -> member    Open, Message, HalfClose, Cancel          id = the call, chosen by the host
+ *   member -> host    Reply, Message, End, Ready                id = the call it answers
+ *   member -> member  Raft, SnapshotChunk, SnapshotAck          id = the transfer for the snapshot kinds, else 0
+ *
+ * Numbers are only ever compared within one process: they may change from release to release.
+ * Invariant: a kind is in [1, 255]; 0 marks the skipped end of a ring (see layout.ts) and is never sent.
+ */
+export const EnvelopeKind = {
+  /** A call begins: aux = method number, payload = the first request; with FLAG_END the request stream ends here. */
+  Open: 1,
+  /** One more message of a call, from the host (request stream) or from the member (response stream). */
+  Message: 2,
+  /** The client has sent its last message. */
+  HalfClose: 3,
+  /** The client is gone, reset the stream or ran out of time: stop working on the call, no End is expected. */
+  Cancel: 4,
+  /** The whole answer of a unary call: payload = the response message, and the status is OK. */
+  Reply: 5,
+  /** A call ends: aux = the error's number in the one error table (0 = OK), payload = UTF-8 detail or empty. */
+  End: 6,
+  /** A Raft message in the ring's own encoding; lossy, as Raft allows. */
+  Raft: 7,
+  /** A piece of a state snapshot from the leader to a lagging member; lossless, paced by SnapshotAck. */
+  SnapshotChunk: 8,
+  /** What the receiver of a snapshot has taken in so far, or that it gives up. */
+  SnapshotAck: 9,
+  /** The member has attached its rings and serves: whatever the host sent earlier went to its predecessor. */
+  Ready: 10,
+  /** A small notice between host and member that has to keep its place among the requests; aux = which one. */
+  Control: 11,
+} as const;
+
+export type EnvelopeKind = (typeof EnvelopeKind)[keyof typeof EnvelopeKind];
+
+/** On Open and Message: nothing follows in this direction (a unary request is one Open with FLAG_END). */
+export const FLAG_END = 0x01;
+
+/** On Open: refuse the call at once when no leader is known (metadata `hasleader`). */
+export const FLAG_REQUIRE_LEADER = 0x02;
+
+/** The aux of a Control notice. */
+export const ControlNotice = {
+  /** member -> host: a log record, payload = JSON (level, msg, fields). */
+  Log: 1,
+} as const;
+
+/** Flags are six bits wide: [0, 0x3f]. */
+export const FLAGS_MAX = 0x3f;
