@@ -6,21 +6,18 @@
  * that is missing is a failure under CI and a loud skip elsewhere: that decision is made here (`requireEtcd`) and
  * nowhere else.
  *
- * A cluster started here is gone when `stop()` returned or when this process ends, whichever comes first: processes
- * are killed and data directories removed in an exit handler as well.
+ * A cluster started here is gone when `stop()` returned or when this process ends, whichever comes first.
  */
-import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, rmSync } from 'node:fs';
-import { access, constants, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { access, constants } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { packageRoot } from './package-root.js';
+import { environmentWithout, ownDirectory, startServer } from './server-process.js';
 
 export type EtcdVersion = '3.4' | '3.5';
 
@@ -59,9 +56,6 @@ export interface StartEtcdOptions {
 
 const run = promisify(execFile);
 const startAttemptsMax = 5;
-const startTimeoutMs = 30_000;
-/** Printed by both releases once the member has joined a cluster that has a leader and listens for clients. */
-const readyPattern = /serving client traffic insecurely/;
 
 const found = new Map<EtcdVersion, Promise<EtcdBinaries | undefined>>();
 
@@ -88,7 +82,7 @@ export async function requireEtcd(test: TestContext, release: EtcdVersion): Prom
 /** Reports a peer program that is not there: failure under CI, loud skip elsewhere. */
 export function missingPeer(test: TestContext, program: string): void {
   const text = `${program} is not available on this machine`;
-  if (process.env['CI']) throw new Error(`${text}, and under CI every peer must be`);
+  if (process.env.CI) throw new Error(`${text}, and under CI every peer must be`);
   process.stderr.write(`\n*** SKIPPED, NOT TESTED: "${test.name}": ${text} ***\n\n`);
   test.skip(text);
 }
@@ -130,61 +124,51 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-type ServerProcess = ChildProcessByStdio<null, null, Readable>;
-
-const living = new Set<ServerProcess>();
-const directories = new Set<string>();
-
-process.once('exit', () => {
-  for (const child of living) child.kill('SIGKILL');
-  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
-});
+interface MemberPlan {
+  readonly name: string;
+  readonly endpoint: string;
+  readonly peerUrl: string;
+  readonly dataDirectory: string;
+}
 
 async function startOnce(binaries: EtcdBinaries, options: StartEtcdOptions): Promise<EtcdCluster> {
-  const parent = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'kvorum-etcd-'));
-  directories.add(parent);
+  const directory = await ownDirectory('kvorum-etcd-', options.parentDirectory);
   const ports = await freePorts(options.members * 2);
   const plans = Array.from({ length: options.members }, (_, i) => ({
-    name: `n${i + 1}`,
+    name: `m${i + 1}`,
     endpoint: `127.0.0.1:${ports[i * 2]}`,
     peerUrl: `http://127.0.0.1:${ports[i * 2 + 1]}`,
-    dataDirectory: join(parent, `n${i + 1}`),
+    dataDirectory: join(directory.path, `m${i + 1}`),
   }));
   const initialCluster = plans.map(plan => `${plan.name}=${plan.peerUrl}`).join(',');
-  const children = plans.map(plan => {
-    const child = spawn(binaries.server, serverFlags(plan, initialCluster, options.flags ?? []), {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: environmentWithout('ETCD'),
-    });
-    living.add(child);
-    child.once('exit', () => living.delete(child));
-    return child;
+  const starts = plans.map(plan => {
+    const flags = serverFlags(plan, initialCluster, options.flags ?? []);
+    return startServer(`etcd ${binaries.version} ${plan.name}`, binaries.server, flags, isReady);
   });
+  const outcomes = await Promise.allSettled(starts);
+  const servers = outcomes.flatMap(outcome => (outcome.status === 'fulfilled' ? [outcome.value.server] : []));
   const stop = async () => {
-    await Promise.all(children.map(endProcess));
-    await rm(parent, { recursive: true, force: true });
-    directories.delete(parent);
+    await Promise.all(servers.map(server => server.end()));
+    await directory.remove();
   };
-  try {
-    await Promise.all(children.map((child, i) => untilReady(child, plans[i]!.name)));
-  } catch (error) {
+  const failed = outcomes.find(outcome => outcome.status === 'rejected');
+  if (failed !== undefined) {
     await stop();
-    throw error;
+    throw failed.reason;
   }
   const members = plans.map(({ name, endpoint, dataDirectory }, i) => ({
-    name,
-    endpoint,
-    dataDirectory,
-    pid: children[i]!.pid ?? 0,
+    ...{ name, endpoint, dataDirectory },
+    pid: servers[i]?.pid ?? 0,
   }));
   return { binaries, members, endpoints: members.map(member => member.endpoint), stop };
 }
 
-function serverFlags(
-  plan: { name: string; endpoint: string; peerUrl: string; dataDirectory: string },
-  initialCluster: string,
-  further: readonly string[],
-): string[] {
+/** Both releases print this once the member has joined a cluster that has a leader and listens for clients. */
+function isReady(line: string): true | undefined {
+  return line.includes('serving client traffic insecurely') || undefined;
+}
+
+function serverFlags(plan: MemberPlan, initialCluster: string, further: readonly string[]): string[] {
   return [
     ...['--name', plan.name, '--data-dir', plan.dataDirectory, '--logger', 'zap'],
     ...['--listen-client-urls', `http://${plan.endpoint}`, '--advertise-client-urls', `http://${plan.endpoint}`],
@@ -192,42 +176,6 @@ function serverFlags(
     ...['--initial-cluster', initialCluster, '--initial-cluster-token', initialCluster],
     ...further,
   ];
-}
-
-/** Resolves at the ready line; rejects with the last log lines when the process ends before it. Keeps on draining. */
-async function untilReady(child: ServerProcess, name: string): Promise<void> {
-  const tail: string[] = [];
-  const lines = createInterface({ input: child.stderr });
-  await new Promise<void>((resolve, reject) => {
-    const giveUp = (reason: string) => reject(new Error(`etcd member ${name}: ${reason}\n${tail.join('\n')}`));
-    const timer = setTimeout(() => giveUp(`not ready after ${startTimeoutMs} ms`), startTimeoutMs);
-    lines.on('line', line => {
-      tail.push(line);
-      if (tail.length > 20) tail.shift();
-      if (readyPattern.test(line)) {
-        clearTimeout(timer);
-        resolve();
-      }
-    });
-    child.once('error', error => giveUp(error.message));
-    child.once('close', code => {
-      clearTimeout(timer);
-      giveUp(`ended with code ${code}`);
-    });
-  });
-}
-
-async function endProcess(child: ServerProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const closed = once(child, 'close');
-  // The data is thrown away: there is nothing a graceful end would save, and it can take seconds.
-  child.kill('SIGKILL');
-  await closed;
-}
-
-/** This process's environment without the variables of etcd's own programs, which would change their behaviour. */
-export function environmentWithout(prefix: 'ETCD' | 'ETCDCTL'): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith(prefix)));
 }
 
 async function findInstalled(): Promise<EtcdBinaries | undefined> {
@@ -254,13 +202,13 @@ async function fetchRelease35(): Promise<EtcdBinaries | undefined> {
 
 /** Reads the version from the program itself: a PATH that holds another release must not pass for the wanted one. */
 async function describeBinaries(release: EtcdVersion, server: string, control: string) {
-  const { stdout } = await run(server, ['--version'], { env: environmentWithout('ETCD') });
+  const { stdout } = await run(server, ['--version'], { env: environmentWithout('ETCD_') });
   const version = /etcd Version: (\S+)/.exec(stdout)?.[1];
   return version?.startsWith(`${release}.`) ? { release, version, server, control } : undefined;
 }
 
 async function onPath(program: string): Promise<string | undefined> {
-  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
+  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
     const candidate = join(directory, program);
     try {
       await access(candidate, constants.X_OK);

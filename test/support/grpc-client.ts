@@ -40,7 +40,10 @@ export class GrpcClient {
 
   /** Connects to `host:port` in cleartext. */
   static async connect(endpoint: string): Promise<GrpcClient> {
-    const session = connect(`http://${endpoint}`, { settings: { initialWindowSize: 2 ** 24 } });
+    const session = connect(`http://${endpoint}`, {
+      settings: { initialWindowSize: 2 ** 24 },
+      maxSessionMemory: 1024, // Megabytes: requests beyond the servers' limits are sent on purpose.
+    });
     // Calls in flight see the error on their own stream; idle sessions have nobody to tell.
     session.on('error', () => {});
     await once(session, 'connect');
@@ -82,12 +85,16 @@ export class GrpcClient {
       trailers = received;
     });
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-    stream.on('error', reject);
+    let failure: Error | undefined;
+    stream.on('error', error => {
+      failure = error;
+    });
     stream.on('close', () => {
       clearTimeout(timer);
       const status = (trailers ?? headers)['grpc-status'];
       if (typeof status !== 'string') {
-        reject(new Error(`${path}: stream ended without grpc-status, code ${stream.rstCode}`));
+        const cause = failure === undefined ? {} : { cause: failure };
+        reject(new Error(`${path}: stream ended without grpc-status, code ${stream.rstCode}`, cause));
         return;
       }
       resolve({

@@ -118,7 +118,7 @@ export function decodeMessage(name: string, bytes: Uint8Array): Message {
     if (field.repeated) (result[field.name] as Value[]).push(value);
     else result[field.name] = value;
   }
-  if (unknown.length > 0) result['unknown'] = unknown;
+  if (unknown.length > 0) result.unknown = unknown;
   return result;
 }
 
