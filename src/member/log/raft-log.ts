@@ -1,0 +1,508 @@
+/**
+ * The raft log and hard state of one member: a write-ahead file in front of LMDB, the newest entries in memory.
+ *
+ *   append ──> write-ahead file (one write, one sync) ──> memory ──later, in pieces──> LMDB (one synced transaction each)
+ *                        │                                                                  │
+ *                        └────────── reused only after LMDB holds its records ──────────────┘
+ *
+ * What is durable when:
+ *   - append() returns: its entries and the hard state, together, in one record. Either both are there after a crash or
+ *     neither is. Without entries and with mustSync false nothing is written: a hard state in which only `commit` moved
+ *     travels with the next write.
+ *   - setConfState(), bootstrap(), installSnapshot() return: what they were given.
+ *   - compact() returns: nothing; a crash may bring compacted entries back, which does no harm.
+ *   - a snapshot: first the new state directory is complete and synced (state transfer), then installSnapshot() names it
+ *     in the same transaction that empties the log, moves the commit index and stores the configuration. A crash before
+ *     leaves the old state and the old log, a crash after the new state and the empty log.
+ *   - the state store's applied index may run ahead of the commit index stored here (that one may lag); reconcile()
+ *     raises it at start: what was applied was committed.
+ *
+ * Invariants: entries are contiguous in (compactedIndex, lastIndex]; indexes below `cache.first` are in LMDB; nothing at or
+ * below the commit index is ever replaced. After any error of a write the log refuses every further write.
+ */
+import { assert } from '../../base/assert.js';
+import {
+  type ConfState,
+  type Entry,
+  entryBytes,
+  type HardState,
+  type LogStorage,
+  type SnapshotMetadata,
+} from '../raft/types.js';
+import type { Stamp } from '../store/stamp.js';
+import { asStorageError, StorageError, StorageErrorKind } from '../store/storage-error.js';
+import { EntryCache } from './entry-cache.js';
+import { Scratch } from './log-codec.js';
+import type { IndexedConfState, LogEnvironment, LogMeta } from './log-environment.js';
+import { type OpenedLog, openLog, type RaftLogOptions } from './log-open.js';
+import { WAL_RECORD_HEADER_BYTES, type WalRecord } from './wal-file.js';
+import { logRecordBytes, readLogRecord, writeConfStateRecord, writeLogRecord } from './wal-record.js';
+import type { WriteAheadLog } from './write-ahead-log.js';
+
+export type { RaftLogOptions } from './log-open.js';
+
+const CACHE_BYTES_DEFAULT = 16 << 20;
+const SCRATCH_KEEP_BYTES = 1 << 20;
+/** One call of flushIfDue() moves at most this much: measured to keep its time at p99 below 10 ms. */
+const MOVE_ENTRIES_MAX = 1024;
+const MOVE_BYTES_MAX = 1 << 20;
+const REMOVE_ENTRIES_MAX = 1024;
+/** A quiet log is moved to LMDB after this long. */
+const IDLE_MS = 1000;
+
+export class RaftLog implements LogStorage {
+  readonly stamp: Stamp;
+  readonly #environment: LogEnvironment;
+  readonly #wal: WriteAheadLog;
+  readonly #cacheBytesMax: number;
+  readonly #scratch = new Scratch(SCRATCH_KEEP_BYTES);
+  readonly #cache: EntryCache;
+  #hardState: HardState;
+  /** The hard state differs from what the last write carried. */
+  #hardStateIsNews = false;
+  #confStates: readonly IndexedConfState[];
+  #compactedIndex: number;
+  #compactedTerm: number;
+  #stateGeneration: number;
+  #bootstrapped: boolean;
+  /** Entries up to here are in LMDB as they are in the log. */
+  #movedIndex: number;
+  /** No entry below is in LMDB; what is there up to the compacted index is garbage. */
+  #presentFirst: number;
+  /** No entry from here on is in LMDB; what is there behind movedIndex was replaced. */
+  #presentEnd: number;
+  /** Records LMDB has not taken, oldest first: their sequences and the last log index each still stands for. */
+  readonly #waiting: { readonly sequence: number; lastIndex: number }[] = [];
+  #activitySequence = 0;
+  #activityMs = 0;
+  #state: 'open' | 'failed' | 'closed' = 'open';
+
+  /**
+   * Opens or creates the log in `directory`. Throws StorageError with a text for the operator: `otherCluster`,
+   * `otherMember`, `format`, `inconsistent` (parts are missing), `corrupt`, `io`.
+   */
+  static open(options: RaftLogOptions): RaftLog {
+    const opened = openLog(options);
+    try {
+      return new RaftLog(options, opened);
+    } catch (error) {
+      opened.wal.close();
+      void opened.environment.close();
+      throw asStorageError(error, `cannot open the log in ${options.directory}`);
+    }
+  }
+
+  private constructor(options: RaftLogOptions, { environment, meta, recovered, wal }: OpenedLog) {
+    this.stamp = meta.stamp;
+    this.#environment = environment;
+    this.#wal = wal;
+    this.#cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_DEFAULT;
+    this.#hardState = meta.hardState;
+    this.#confStates = meta.confStates;
+    this.#compactedIndex = meta.compactedIndex;
+    this.#compactedTerm = meta.compactedTerm;
+    this.#stateGeneration = meta.stateGeneration;
+    this.#bootstrapped = meta.bootstrapped;
+    this.#movedIndex = meta.lastIndex;
+    this.#presentEnd = meta.lastIndex + 1;
+    this.#presentFirst = environment.presentIndexes(0, Number.MAX_SAFE_INTEGER, 1)[0] ?? this.#presentEnd;
+    this.#cache = new EntryCache(meta.lastIndex + 1);
+    for (const record of recovered.records) this.#replay(record);
+    this.#checkLoaded(meta);
+    while (this.#waiting.length > 0) this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX);
+    wal.start();
+  }
+
+  // Reading: LogStorage.
+
+  initialState(): { readonly hardState: HardState; readonly confState: ConfState } {
+    return { hardState: this.#hardState, confState: this.#confStates[this.#confStates.length - 1]!.confState };
+  }
+
+  firstIndex(): number {
+    return this.#compactedIndex + 1;
+  }
+
+  lastIndex(): number {
+    return this.#cache.end - 1;
+  }
+
+  term(index: number): number | undefined {
+    if (index >= this.#cache.first && index < this.#cache.end) return this.#cache.at(index).term;
+    if (index === this.#compactedIndex) return this.#compactedTerm;
+    if (index < this.#compactedIndex || index >= this.#cache.end) return undefined;
+    return this.#environment.readEntry(index).term;
+  }
+
+  entries(lo: number, hi: number, bytesMax: number): Entry[] {
+    assert(lo >= this.firstIndex() && lo < hi && hi <= this.#cache.end, 'log read out of bounds', { lo, hi });
+    const found: Entry[] = [];
+    let bytes = 0;
+    for (let index = lo; index < hi; index += 1) {
+      const entry = index >= this.#cache.first ? this.#cache.at(index) : this.#environment.readEntry(index);
+      bytes += entryBytes(entry);
+      if (bytes > bytesMax && found.length > 0) break;
+      found.push(entry);
+    }
+    return found;
+  }
+
+  snapshotMetadata(): SnapshotMetadata {
+    return this.metadataAt(this.#compactedIndex);
+  }
+
+  /** Term and configuration as of an index in [firstIndex() - 1, lastIndex()] that was applied. */
+  metadataAt(index: number): SnapshotMetadata {
+    const term = this.term(index);
+    assert(term !== undefined, 'no term for this index', { index, first: this.firstIndex(), last: this.lastIndex() });
+    return { index, term, confState: this.#confStateAt(index) };
+  }
+
+  /** Which `state-<n>` directory belongs to this log. */
+  get stateGeneration(): number {
+    return this.#stateGeneration;
+  }
+
+  /** False until bootstrap(), the first append() or installSnapshot(): nothing was ever promised from here. */
+  get bootstrapped(): boolean {
+    return this.#bootstrapped;
+  }
+
+  /** Bytes of the log's environment on disk, without the two write-ahead files. */
+  sizeBytes(): number {
+    return this.#environment.sizeBytes();
+  }
+
+  // Writing.
+
+  /** The first content of a new cluster's member: all at once, durable on return. */
+  bootstrap(entries: readonly Entry[], hardState: HardState, confState: ConfState): void {
+    this.#checkUsable();
+    assert(!this.#bootstrapped, 'log bootstrapped twice');
+    this.#checkEntries(entries);
+    this.#guard(() => {
+      for (const entry of entries) this.#cache.push(entry);
+      this.#hardState = hardState;
+      this.#confStates = [{ index: 0, confState }];
+      this.#bootstrapped = true;
+      this.#move(entries.length, Number.MAX_SAFE_INTEGER);
+    });
+  }
+
+  /**
+   * Appends entries, replacing what stands at the first one's index and after, and stores the hard state. Durable on
+   * return, except that without entries and with `mustSync` false nothing is written. Entries are kept by reference:
+   * their data must not change. Throws StorageError; final.
+   */
+  append(entries: readonly Entry[], hardState: HardState | undefined, mustSync: boolean): void {
+    this.#checkUsable();
+    this.#checkEntries(entries);
+    if (entries.length === 0 && !mustSync) {
+      if (hardState !== undefined) this.#setHardState(hardState);
+      return;
+    }
+    const stored = hardState ?? (this.#hardStateIsNews ? this.#hardState : undefined);
+    if (entries.length === 0 && stored === undefined) return;
+    this.#guard(() => this.#appendRecord(entries, stored));
+    if (hardState !== undefined) this.#hardState = hardState;
+    this.#hardStateIsNews = false;
+    this.#bootstrapped = true;
+  }
+
+  /** The configuration that applying entry `index` brought. Durable on return. Before the state commits that index. */
+  setConfState(confState: ConfState, index: number): void {
+    this.#checkUsable();
+    assert(index <= this.lastIndex(), 'configuration of an entry that is not in the log', { index });
+    const scratch = this.#beginRecord();
+    const type = writeConfStateRecord(scratch, { index, confState });
+    this.#guard(() => {
+      this.#makeRoom(scratch.length - WAL_RECORD_HEADER_BYTES);
+      this.#writeRecord(type, []);
+    });
+    this.#addConfState({ index, confState });
+  }
+
+  /**
+   * Forgets entries up to and including `toIndex`. The state store must have committed that index durably: replay starts
+   * behind it. Space is given back by later moves.
+   */
+  compact(toIndex: number): void {
+    this.#checkUsable();
+    if (toIndex <= this.#compactedIndex) return;
+    const term = this.term(toIndex);
+    assert(term !== undefined && toIndex <= this.#hardState.commit, 'compaction beyond the commit index', { toIndex });
+    this.#compactedTerm = term;
+    this.#compactedIndex = toIndex;
+    this.#confStates = this.#confStates.filter((_, at, all) => at === all.length - 1 || all[at + 1]!.index > toIndex);
+    this.#cache.dropBefore(toIndex + 1);
+  }
+
+  /**
+   * The log restarts behind a snapshot whose state is complete and synced in `state-<stateGeneration>`. Durable and
+   * atomic. `hardState`: of the same Ready, stored in the same transaction. Throws StorageError; final.
+   */
+  installSnapshot(metadata: SnapshotMetadata, stateGeneration: number, hardState?: HardState): void {
+    this.#checkUsable();
+    const { index, term, confState } = metadata;
+    assert(index >= this.#compactedIndex, 'snapshot is older than the log', { index, compacted: this.#compactedIndex });
+    assert(stateGeneration > this.#stateGeneration, 'state generation does not advance', { stateGeneration });
+    this.#guard(() => {
+      this.#cache.reset(index + 1);
+      this.#movedIndex = index;
+      this.#compactedIndex = index;
+      this.#compactedTerm = term;
+      this.#confStates = [{ index, confState }];
+      this.#stateGeneration = stateGeneration;
+      this.#hardState = hardStateAfterSnapshot(hardState ?? this.#hardState, metadata);
+      this.#bootstrapped = true;
+      this.#waiting.length = 0;
+      this.#move(0, 0);
+    });
+  }
+
+  /**
+   * Fits the log to the state store; call once after both are open, before the raft core starts. Raises the commit index
+   * to what was applied and takes back configurations of entries that will be applied again. Returns the configuration
+   * in force at `appliedIndex`. Throws StorageError `inconsistent` when the two do not belong together.
+   */
+  reconcile(appliedIndex: number, appliedTerm: number): ConfState {
+    this.#checkUsable();
+    const term = this.term(appliedIndex);
+    if (term === undefined || (appliedTerm !== term && appliedIndex > 0)) {
+      throw new StorageError(
+        StorageErrorKind.Inconsistent,
+        `the state (applied to index ${appliedIndex}, term ${appliedTerm}) does not belong to the log (indexes ` +
+          `${this.#compactedIndex} to ${this.lastIndex()}${term === undefined ? '' : `, there of term ${term}`})`,
+      );
+    }
+    if (appliedIndex > this.#hardState.commit) this.#setHardState({ ...this.#hardState, commit: appliedIndex });
+    const kept = this.#confStates.filter(({ index }, at) => at === 0 || index <= appliedIndex);
+    this.#confStates = kept;
+    return kept[kept.length - 1]!.confState;
+  }
+
+  // Housekeeping.
+
+  /**
+   * Moves one bounded piece to LMDB when a full write-ahead file waits for it, when the log was quiet for a second, or
+   * when garbage has piled up. `nowMs`: any monotone clock. Returns whether there was something to do.
+   */
+  flushIfDue(nowMs: number): boolean {
+    this.#checkUsable();
+    if (this.#activitySequence !== this.#wal.nextSequence) {
+      this.#activitySequence = this.#wal.nextSequence;
+      this.#activityMs = nowMs;
+    }
+    const idle = nowMs - this.#activityMs >= IDLE_MS;
+    const garbage = this.firstIndex() - this.#presentFirst;
+    const due =
+      this.#wal.waitsForMove ||
+      garbage >= REMOVE_ENTRIES_MAX ||
+      (idle && (this.#waiting.length > 0 || garbage > 0 || this.#hardStateIsNews));
+    if (!due) return false;
+    this.#guard(() => this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX));
+    return true;
+  }
+
+  /** Moves everything to LMDB and closes. After a failure it only closes. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return;
+    try {
+      while (this.#state === 'open' && (this.#waiting.length > 0 || this.#hardStateIsNews)) {
+        this.#guard(() => this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX));
+      }
+    } finally {
+      this.#state = 'closed';
+      this.#wal.close();
+      await this.#environment.close();
+    }
+  }
+
+  // Records.
+
+  #appendRecord(entries: readonly Entry[], hardState: HardState | undefined): void {
+    const payloadBytes = logRecordBytes(entries, hardState);
+    if (!this.#wal.fitsEver(payloadBytes)) {
+      this.#appendToEnvironment(entries, hardState);
+      return;
+    }
+    this.#makeRoom(payloadBytes);
+    const scratch = this.#beginRecord();
+    const type = writeLogRecord(scratch, entries, hardState);
+    this.#writeRecord(type, entries);
+  }
+
+  /** More than a write-ahead file holds goes to LMDB at once, in one transaction. */
+  #appendToEnvironment(entries: readonly Entry[], hardState: HardState | undefined): void {
+    while (this.#waiting.length > 0) this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX);
+    this.#accept(entries);
+    if (hardState !== undefined) this.#hardState = hardState;
+    this.#bootstrapped = true;
+    this.#move(entries.length, Number.MAX_SAFE_INTEGER);
+  }
+
+  #makeRoom(payloadBytes: number): void {
+    while (!this.#wal.fitsNow(payloadBytes)) this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX);
+  }
+
+  #beginRecord(): Scratch {
+    this.#scratch.shrinkTo(SCRATCH_KEEP_BYTES);
+    this.#scratch.length = WAL_RECORD_HEADER_BYTES;
+    return this.#scratch;
+  }
+
+  #writeRecord(type: number, entries: readonly Entry[]): void {
+    const sequence = this.#wal.append(this.#scratch, type);
+    this.#accept(entries);
+    this.#await(sequence, entries);
+  }
+
+  /** Takes entries into memory that are durable in a record; what they replace is gone. */
+  #accept(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    const from = Math.max(entries[0]!.index, this.firstIndex());
+    if (from < this.#cache.end) this.#truncate(from);
+    for (const entry of entries) {
+      if (entry.index >= from) this.#cache.push(entry);
+    }
+    this.#cache.shrink(this.#cacheBytesMax, this.#movedIndex + 1);
+  }
+
+  #truncate(from: number): void {
+    this.#cache.truncate(from);
+    this.#movedIndex = Math.min(this.#movedIndex, from - 1);
+    for (const record of this.#waiting) record.lastIndex = Math.min(record.lastIndex, from - 1);
+  }
+
+  #replay(record: WalRecord): void {
+    const { hardState, entries, confState } = readLogRecord(record);
+    if (hardState !== undefined) {
+      this.#hardState = { ...hardState, commit: Math.max(hardState.commit, this.#hardState.commit) };
+    }
+    this.#accept(entries);
+    if (confState !== undefined) this.#addConfState(confState);
+    this.#bootstrapped = true;
+    this.#await(record.sequence, entries);
+  }
+
+  /** The record waits for LMDB to take it. */
+  #await(sequence: number, entries: readonly Entry[]): void {
+    this.#waiting.push({ sequence, lastIndex: entries.length > 0 ? entries[entries.length - 1]!.index : 0 });
+  }
+
+  // Moving.
+
+  /** One synced transaction: entries to LMDB, a replaced suffix and garbage away, everything else up to date. */
+  #move(entriesMax: number, bytesMax: number): void {
+    const environment = this.#environment;
+    const start = Math.max(this.#movedIndex, this.#compactedIndex) + 1;
+    const append: Entry[] = [];
+    for (let index = start, bytes = 0; index < this.#cache.end && append.length < entriesMax; index += 1) {
+      const entry = this.#cache.at(index);
+      bytes += entryBytes(entry);
+      if (bytes > bytesMax && append.length > 0) break;
+      append.push(entry);
+    }
+    const lastIndex = start - 1 + append.length;
+    const garbage = environment.presentIndexes(this.#presentFirst, this.firstIndex(), REMOVE_ENTRIES_MAX);
+    const replaced = environment.presentIndexes(
+      Math.max(this.#movedIndex + 1, this.firstIndex()),
+      this.#presentEnd,
+      Number.MAX_SAFE_INTEGER,
+    );
+    let taken = 0;
+    while (taken < this.#waiting.length && this.#waiting[taken]!.lastIndex <= lastIndex) taken += 1;
+    const takenSequence = this.#waiting[taken]?.sequence ?? this.#wal.nextSequence;
+    environment.commit(this.#metaWith(takenSequence, lastIndex), { remove: garbage.concat(replaced), append });
+
+    this.#waiting.splice(0, taken);
+    this.#wal.setTaken(takenSequence);
+    this.#movedIndex = lastIndex;
+    this.#presentEnd = lastIndex + 1;
+    const allGarbageGone = garbage.length < REMOVE_ENTRIES_MAX;
+    this.#presentFirst = allGarbageGone ? this.firstIndex() : garbage[garbage.length - 1]! + 1;
+    this.#hardStateIsNews = false;
+    this.#cache.shrink(this.#cacheBytesMax, lastIndex + 1);
+  }
+
+  #metaWith(takenSequence: number, lastIndex: number): LogMeta {
+    return {
+      stamp: this.stamp,
+      takenSequence,
+      compactedIndex: this.#compactedIndex,
+      compactedTerm: this.#compactedTerm,
+      lastIndex,
+      stateGeneration: this.#stateGeneration,
+      bootstrapped: this.#bootstrapped,
+      hardState: this.#hardState,
+      confStates: this.#confStates,
+    };
+  }
+
+  // Checks.
+
+  #setHardState(hardState: HardState): void {
+    this.#hardState = hardState;
+    this.#hardStateIsNews = true;
+  }
+
+  /** Stored configurations ascend; one that is there already came back through replay. */
+  #addConfState(added: IndexedConfState): void {
+    const newest = this.#confStates[this.#confStates.length - 1]!;
+    if (added.index <= newest.index) return;
+    this.#confStates = [...this.#confStates, added];
+  }
+
+  #confStateAt(index: number): ConfState {
+    let found = this.#confStates[0]!;
+    for (const candidate of this.#confStates) {
+      if (candidate.index <= index) found = candidate;
+    }
+    return found.confState;
+  }
+
+  #checkEntries(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    const first = entries[0]!.index;
+    assert(first <= this.#cache.end, 'append leaves a hole in the log', { first, end: this.#cache.end });
+    assert(first > this.#hardState.commit, 'append replaces a committed entry', {
+      first,
+      commit: this.#hardState.commit,
+    });
+    for (let i = 1; i < entries.length; i += 1) {
+      assert(entries[i]!.index === first + i, 'appended entries are not contiguous', { first, at: i });
+    }
+  }
+
+  #checkLoaded(meta: LogMeta): void {
+    if (this.#hardState.commit <= this.lastIndex()) return;
+    throw new StorageError(
+      StorageErrorKind.Inconsistent,
+      `the log ends at index ${this.lastIndex()} (LMDB part at ${meta.lastIndex}), but index ` +
+        `${this.#hardState.commit} was committed`,
+    );
+  }
+
+  #checkUsable(): void {
+    if (this.#state === 'open') return;
+    throw new StorageError(
+      StorageErrorKind.Unusable,
+      this.#state === 'closed' ? 'the log is closed' : 'a write to the log failed earlier; it is not used again',
+    );
+  }
+
+  /** Runs a write; whatever goes wrong in it is final. */
+  #guard(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#state = 'failed';
+      throw asStorageError(error, 'write to the log failed');
+    }
+  }
+}
+
+function hardStateAfterSnapshot(state: HardState, { index, term }: SnapshotMetadata): HardState {
+  const raised = term > state.term ? { term, vote: 0n } : { term: state.term, vote: state.vote };
+  return { ...raised, commit: Math.max(state.commit, index) };
+}

@@ -1,0 +1,181 @@
+/**
+ * Two write-ahead files used alternately, seen as one sequence of records.
+ *
+ *     file 0: [ 17 18 19 20 21 ]  full     -> becomes free once LMDB has durably taken everything before sequence 22
+ *     file 1: [ 22 23 24 .     ]  current
+ *
+ * When the current file is full, appends go on in the other one if that is free. If it is not, the caller moves records
+ * to LMDB until it is; a file is never reused before. Sequences count on for the life of the log; generations count uses
+ * of files. `taken` (kept in LMDB) is the first sequence that LMDB does not hold.
+ *
+ * Invariants, checked at open: records from `taken` on are contiguous, across both files; the older file reaches up to
+ * the newer one's first sequence. Anything else is damage to acknowledged records and reported as such.
+ */
+import { randomInt } from 'node:crypto';
+import * as path from 'node:path';
+import { assert } from '../../base/assert.js';
+import type { Files } from '../store/files.js';
+import type { Stamp } from '../store/stamp.js';
+import { StorageError, StorageErrorKind } from '../store/storage-error.js';
+import type { Scratch } from './log-codec.js';
+import {
+  createWalFile,
+  readWalFile,
+  WAL_RECORD_HEADER_BYTES,
+  WAL_RECORDS_START,
+  WalFile,
+  type WalRecord,
+  walRecordBytes,
+} from './wal-file.js';
+
+const NAMES = ['wal-0', 'wal-1'] as const;
+const NO_RECORDS = -1;
+
+export interface WriteAheadLogOptions {
+  readonly files: Files;
+  readonly directory: string;
+  readonly stamp: Stamp;
+  /** Size of each of the two files, header included. */
+  readonly fileBytes: number;
+}
+
+/** Makes both files. Durable when this returns; what a former attempt left is overwritten. */
+export function createWriteAheadLog(options: WriteAheadLogOptions): void {
+  NAMES.forEach((name, at) => {
+    const header = { generation: at + 1, seed: newSeed(), firstSequence: 1 };
+    createWalFile(options.files, path.join(options.directory, name), options.stamp, header, options.fileBytes);
+  });
+}
+
+/** Removes both files and their beginnings. */
+export function removeWriteAheadLog(files: Files, directory: string): void {
+  for (const name of NAMES) {
+    files.remove(path.join(directory, name));
+    files.remove(path.join(directory, `${name}.new`));
+  }
+}
+
+export interface Recovered {
+  /** Acknowledged records that LMDB does not hold, oldest first. */
+  readonly records: readonly WalRecord[];
+  readonly nextSequence: number;
+  readonly generation: number;
+  /** Size of the existing files: what they were created with, not what today's options say. */
+  readonly fileBytes: number;
+}
+
+/**
+ * Reads both files. `taken`: the first sequence LMDB does not hold. Throws StorageError `corrupt` when acknowledged
+ * records are damaged or missing, `inconsistent` when a file is missing.
+ */
+export function recoverWriteAheadLog(options: WriteAheadLogOptions, taken: number): Recovered {
+  const contents = NAMES.map(name => readWalFile(options.files, path.join(options.directory, name), options.stamp));
+  contents.sort((a, b) => a.header.generation - b.header.generation);
+  const newest = contents[1]!;
+  const records = contents.flatMap(content => content.records).filter(record => record.sequence >= taken);
+  let next = taken;
+  for (const record of records) {
+    if (record.sequence !== next) throw missing(options.directory, next, record.sequence);
+    next += 1;
+  }
+  if (newest.header.firstSequence > next) throw missing(options.directory, next, newest.header.firstSequence);
+  const fileBytes = Math.min(contents[0]!.capacityBytes, contents[1]!.capacityBytes);
+  return { records, nextSequence: next, generation: newest.header.generation, fileBytes };
+}
+
+export class WriteAheadLog {
+  readonly #wals: readonly WalFile[];
+  /** Greatest sequence each file holds, or NO_RECORDS. */
+  readonly #lastSequences: number[] = [NO_RECORDS, NO_RECORDS];
+  #current = 0;
+  #generation: number;
+  #nextSequence: number;
+  #taken: number;
+
+  /** `taken`: as given to recoverWriteAheadLog(). Call start() before the first append. */
+  constructor(options: WriteAheadLogOptions, recovered: Recovered, taken: number) {
+    this.#generation = recovered.generation;
+    this.#nextSequence = recovered.nextSequence;
+    this.#taken = taken;
+    this.#wals = NAMES.map(
+      name => new WalFile(options.files, path.join(options.directory, name), options.stamp, recovered.fileBytes),
+    );
+  }
+
+  /** Begins the first file anew. LMDB must have taken everything that was recovered. Throws what the disk threw. */
+  start(): void {
+    assert(this.#taken === this.#nextSequence, 'write-ahead log started before its records were taken');
+    this.#begin(0);
+  }
+
+  get nextSequence(): number {
+    return this.#nextSequence;
+  }
+
+  /** Whether a full file waits for LMDB: the caller should move records before the current one is full too. */
+  get waitsForMove(): boolean {
+    return this.#lastSequences[1 - this.#current]! >= this.#taken;
+  }
+
+  /** Part of the current file that is written, 0..1. */
+  get fillRatio(): number {
+    const wal = this.#wals[this.#current]!;
+    return 1 - wal.roomBytes / (wal.capacityBytes - WAL_RECORDS_START);
+  }
+
+  /** Whether a payload of this size fits into an empty file at all. */
+  fitsEver(payloadBytes: number): boolean {
+    return walRecordBytes(payloadBytes) <= this.#wals[0]!.capacityBytes - WAL_RECORDS_START;
+  }
+
+  /** Whether append() of such a payload would succeed now, in the current file or in the free other one. */
+  fitsNow(payloadBytes: number): boolean {
+    return walRecordBytes(payloadBytes) <= this.#wals[this.#current]!.roomBytes || !this.waitsForMove;
+  }
+
+  /** Writes one record, durable on return, and returns its sequence. Throws what the disk threw: final. */
+  append(scratch: Scratch, type: number): number {
+    const payloadBytes = scratch.length - WAL_RECORD_HEADER_BYTES;
+    if (walRecordBytes(payloadBytes) > this.#wals[this.#current]!.roomBytes) {
+      assert(!this.waitsForMove, 'write-ahead file reused before LMDB has taken its records');
+      this.#begin(1 - this.#current);
+    }
+    const sequence = this.#nextSequence;
+    this.#wals[this.#current]!.append(scratch, type, sequence);
+    this.#lastSequences[this.#current] = sequence;
+    this.#nextSequence = sequence + 1;
+    return sequence;
+  }
+
+  /** LMDB durably holds everything before `sequence`. */
+  setTaken(sequence: number): void {
+    assert(sequence >= this.#taken && sequence <= this.#nextSequence, 'taken sequence out of order', {
+      sequence,
+      taken: this.#taken,
+      next: this.#nextSequence,
+    });
+    this.#taken = sequence;
+  }
+
+  close(): void {
+    for (const wal of this.#wals) wal.close();
+  }
+
+  #begin(at: number): void {
+    this.#generation += 1;
+    this.#wals[at]!.reset({ generation: this.#generation, seed: newSeed(), firstSequence: this.#nextSequence });
+    this.#lastSequences[at] = NO_RECORDS;
+    this.#current = at;
+  }
+}
+
+function newSeed(): number {
+  return randomInt(0, 2 ** 32 - 1);
+}
+
+function missing(directory: string, expected: number, found: number): StorageError {
+  return new StorageError(
+    StorageErrorKind.Corrupt,
+    `the log in ${directory} is damaged: record ${expected} is missing, the next one is ${found}`,
+  );
+}
