@@ -46,7 +46,7 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
 /** Copies `source` to `target` at `offset`; a loop beats `set` for short arrays. */
 export function copyBytes(source: Uint8Array, target: Uint8Array, offset: number): void {
   const length = source.length;
-  if (length > 32) {
+  if (length > 16) {
     target.set(source, offset);
   } else {
     for (let i = 0; i < length; i++) target[offset + i] = source[i] as number;

@@ -8,7 +8,6 @@
  * and not decoded. A request id is 64 bits: 16 bits of the proposing member's id, then a 48-bit counter; both halves are
  * numbers, so that no bigint is made on the way of a write.
  */
-import { copyBytes } from '../base/bytes.js';
 import { ProtoReader, ProtoWriter, WireType } from './proto.js';
 
 /** Field numbers of the requests. */
@@ -72,7 +71,7 @@ const TWO_TO_32 = 4_294_967_296;
 /**
  * Wraps a client's request bytes into an entry's data.
  *
- * `idMember` is 16 bits, `idCounter` 48 bits. The result is a new array that the caller owns.
+ * `idMember` is 16 bits, `idCounter` 48 bits. The result is the caller's, a view of a slab (see ProtoWriter).
  */
 export function encodeInternalRequest(
   field: InternalField,
@@ -81,24 +80,14 @@ export function encodeInternalRequest(
   idCounter: number,
   identity?: RequestIdentity,
 ): Uint8Array {
-  const writer = headScratch.reset();
-  const beforeHeader = field < HEADER_FIELD;
-  if (!beforeHeader) writeHeader(writer, idMember, idCounter, identity);
-  writer.tag(field, WireType.Bytes);
-  writer.varint(body.length);
-  const bodyStart = writer.length;
-  if (beforeHeader) writeHeader(writer, idMember, idCounter, identity);
-
-  const parts = writer.view();
-  const data = new Uint8Array(parts.length + body.length);
-  for (let i = 0; i < bodyStart; i++) data[i] = parts[i] as number;
-  copyBytes(body, data, bodyStart);
-  const shift = body.length;
-  for (let i = bodyStart; i < parts.length; i++) data[i + shift] = parts[i] as number;
-  return data;
+  const writer = scratch.reset();
+  if (field > HEADER_FIELD) writeHeader(writer, idMember, idCounter, identity);
+  writer.messageField(field, body);
+  if (field < HEADER_FIELD) writeHeader(writer, idMember, idCounter, identity);
+  return writer.finish();
 }
 
-const headScratch = new ProtoWriter(256);
+const scratch = new ProtoWriter();
 
 function writeHeader(
   writer: ProtoWriter,

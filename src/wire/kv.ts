@@ -7,10 +7,9 @@
  *
  * The encoding of KeyValue is what the store keeps and what HashKV hashes: it must be etcd's, bit for bit.
  */
-import { assert } from '../base/assert.js';
-import { copyBytes, EMPTY_BYTES } from '../base/bytes.js';
+import { EMPTY_BYTES } from '../base/bytes.js';
 import type { ResponseHeaderTemplate } from './header.js';
-import { ProtoReader, ProtoWriter, varintSize } from './proto.js';
+import { ProtoReader, ProtoWriter } from './proto.js';
 
 /** `mvccpb.KeyValue` */
 export interface KeyValue {
@@ -96,25 +95,16 @@ function readKeyValue(reader: ProtoReader): KeyValue {
   return { key, createRevision, modRevision, version, value, lease };
 }
 
-/** The record of a put, in one exactly sized array. Revisions and version must be non-negative. */
+/** The record of a put. */
 export function encodeKeyValue(kv: KeyValue): Uint8Array {
-  const { key, createRevision, modRevision, version, value, lease } = kv;
-  assert(createRevision >= 0 && modRevision >= 0 && version >= 0, 'a revision or version is negative');
-  let size = bytesFieldSize(key.length) + bytesFieldSize(value.length);
-  size += integerFieldSize(createRevision) + integerFieldSize(modRevision) + integerFieldSize(version);
-  let leaseBytes = EMPTY_BYTES;
-  if (lease !== 0n) {
-    leaseScratch.reset().bigint64Field(6, lease);
-    leaseBytes = leaseScratch.view();
-  }
-  const target = new Uint8Array(size + leaseBytes.length);
-  let offset = putBytesField(target, 0, 0x0a, key);
-  offset = putIntegerField(target, offset, 0x10, createRevision);
-  offset = putIntegerField(target, offset, 0x18, modRevision);
-  offset = putIntegerField(target, offset, 0x20, version);
-  offset = putBytesField(target, offset, 0x2a, value);
-  copyBytes(leaseBytes, target, offset);
-  return target;
+  const writer = records.reset();
+  writer.bytesField(1, kv.key);
+  writer.int64Field(2, kv.createRevision);
+  writer.int64Field(3, kv.modRevision);
+  writer.int64Field(4, kv.version);
+  writer.bytesField(5, kv.value);
+  writer.bigint64Field(6, kv.lease);
+  return writer.finish();
 }
 
 /** A marshalled KeyValue as `keys_only` answers it: the same without its value. Copies. */
@@ -317,41 +307,6 @@ export function writeDeleteRangeBody(writer: ProtoWriter, deleted: number, prevK
 
 /** One thread encodes one reply at a time. */
 const scratch = new ProtoWriter();
-const leaseScratch = new ProtoWriter(16);
 
-function bytesFieldSize(length: number): number {
-  return length === 0 ? 0 : 1 + varintSize(length) + length;
-}
-
-function integerFieldSize(value: number): number {
-  return value === 0 ? 0 : 1 + varintSize(value);
-}
-
-function putBytesField(target: Uint8Array, offset: number, tag: number, bytes: Uint8Array): number {
-  if (bytes.length === 0) return offset;
-  target[offset] = tag;
-  const start = putVarint(target, offset + 1, bytes.length);
-  copyBytes(bytes, target, start);
-  return start + bytes.length;
-}
-
-function putIntegerField(target: Uint8Array, offset: number, tag: number, value: number): number {
-  if (value === 0) return offset;
-  target[offset] = tag;
-  return putVarint(target, offset + 1, value);
-}
-
-function putVarint(target: Uint8Array, offset: number, value: number): number {
-  let rest = value;
-  let position = offset;
-  while (rest > 0x7fff_ffff) {
-    target[position++] = (rest & 0x7f) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  while (rest > 0x7f) {
-    target[position++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  target[position++] = rest;
-  return position;
-}
+/** Records live longer than replies: their own slabs, so that neither keeps the other's memory. */
+const records = new ProtoWriter();
