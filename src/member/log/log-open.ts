@@ -74,7 +74,7 @@ export function openLog(options: RaftLogOptions): OpenedLog {
     if (mirror === undefined) completeCreation(environment, found, walOptions);
     else if (found === undefined) throw lost(directory);
     const meta = found ?? emptyMeta(stamp);
-    removeOtherStateDirectories(files, directory, meta.stateGeneration);
+    removeOtherStateDirectories(directory, meta.stateGeneration, files);
     const recovered = recoverWriteAheadLog(walOptions, meta.takenSequence);
     return { environment, meta, recovered, wal: new WriteAheadLog(walOptions, recovered, meta.takenSequence) };
   } catch (error) {

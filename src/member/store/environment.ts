@@ -17,6 +17,7 @@
  */
 import { open, type RootDatabase } from 'lmdb';
 import { assert } from '../../base/assert.js';
+import { compareBytes } from '../../base/bytes.js';
 import { asStorageError, StorageError, StorageErrorKind } from './storage-error.js';
 
 /** Called before bytes go to disk; may block (a slow disk) or throw (a failing one). `bytes` is an estimate. */
@@ -124,6 +125,15 @@ export class Environment {
     for (const key of this.#database.getKeys({ start, end, limit })) visit(key);
   }
 
+  /** The greatest key with start <= key < end, or undefined. */
+  lastKey(start: Uint8Array, end: Uint8Array): Uint8Array | undefined {
+    if (this.#state !== 'open') this.#refuse();
+    for (const key of this.#database.getKeys({ start: end, end: start, reverse: true, limit: 2 })) {
+      if (compareBytes(key, end) < 0) return compareBytes(key, start) >= 0 ? key : undefined;
+    }
+    return undefined;
+  }
+
   /**
    * One transaction, on disk when this returns. `bytesEstimate` is what `changes` will put, keys included.
    * Throws StorageError `mapFull` before anything is changed, `io` after which the environment is unusable.
@@ -173,11 +183,14 @@ export class Environment {
     return this.#state === 'failed';
   }
 
-  /** Idempotent. Nothing is flushed: every commit already was. */
-  async close(): Promise<void> {
-    if (this.#state === 'closed') return;
+  /**
+   * Idempotent. Nothing is flushed: every commit already was. The file is closed when the call returns, so that it may be
+   * opened again; the promise is the library's.
+   */
+  close(): Promise<void> {
+    if (this.#state === 'closed') return Promise.resolve();
     this.#state = 'closed';
-    await this.#database.close();
+    return this.#database.close();
   }
 
   #checkRoom(bytesEstimate: number): void {

@@ -4,7 +4,7 @@
  * generation before.
  */
 import * as path from 'node:path';
-import type { Files } from './files.js';
+import { type Files, nodeFiles } from './files.js';
 
 const PATTERN = /^state-(\d+)$/;
 
@@ -14,7 +14,11 @@ export function stateDirectory(directory: string, generation: number): string {
 }
 
 /** Removes every state directory but the current one. No environment in them may be open. */
-export function removeOtherStateDirectories(files: Files, directory: string, currentGeneration: number): void {
+export function removeOtherStateDirectories(
+  directory: string,
+  currentGeneration: number,
+  files: Files = nodeFiles,
+): void {
   for (const name of files.list(directory)) {
     const match = PATTERN.exec(name);
     if (match !== null && Number(match[1]) !== currentGeneration) files.remove(path.join(directory, name));
