@@ -1,0 +1,213 @@
+/**
+ * One gRPC call on one HTTP/2 stream.
+ *
+ *                 reply, end                       nobody hears anything any more
+ *     Running ------------------> Ended  <------.
+ *        |                                      | reply, end: the handler has stopped, its slot is free
+ *        `-- reset, deadline, bad message --> Cancelled
+ *
+ * Invariants: the listener hears `cancel` at most once, and nothing after it or after the call has ended; exactly one of
+ * response and RST_STREAM goes to the client.
+ */
+
+import type { HeaderField } from '../http2/hpack/field.js';
+import type { ResetCause, Stream, StreamReceiver } from '../http2/stream.js';
+import type { Call, CallListener, CancelReason, Metadata, Peer, Service } from './call.js';
+import type { DeadlineEntry, Deadlines } from './deadlines.js';
+import { pack, unpack } from './gzip.js';
+import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
+import type { CallHead } from './request.js';
+import { GrpcCode, responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
+
+/** What all calls of a server share. */
+export interface CallContext {
+  readonly service: Service;
+  readonly deadlines: Deadlines;
+  /** Monotonic milliseconds. */
+  readonly clock: () => number;
+  /** Largest request message, before and after decompression. */
+  readonly receiveBytesMax: number;
+}
+
+const CallState = { Running: 0, Cancelled: 1, Ended: 2 } as const;
+type CallState = (typeof CallState)[keyof typeof CallState];
+
+/** The prefix of the message that is being sent; the stream copies it. */
+const prefix = new Uint8Array(prefixBytes);
+
+export class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
+  readonly #context: CallContext;
+  readonly #stream: Stream;
+  readonly #head: CallHead;
+  readonly #reader: MessageReader;
+  readonly peer: Peer;
+  #listener: CallListener | undefined = undefined;
+  #state: CallState = CallState.Running;
+  #cancelReason: CancelReason | undefined = undefined;
+  #headersSent = false;
+
+  deadlineTick = 0;
+  deadlineNext: DeadlineEntry | undefined = undefined;
+  deadlinePrevious: DeadlineEntry | undefined = undefined;
+
+  constructor(context: CallContext, stream: Stream, head: CallHead, peer: Peer) {
+    this.#context = context;
+    this.#stream = stream;
+    this.#head = head;
+    this.peer = peer;
+    this.#reader = new MessageReader(context.receiveBytesMax);
+  }
+
+  /** Hands the call to the service. */
+  start(): void {
+    const { deadlineMs } = this.#head;
+    if (deadlineMs !== undefined) this.#context.deadlines.add(this, this.#context.clock() + deadlineMs);
+    this.#listener = this.#context.service(this);
+    if (this.#cancelReason !== undefined) this.#listener.cancel(this.#cancelReason);
+  }
+
+  // What the service sees (Call). --------------------------------------------------------------------------------------
+
+  get path(): string {
+    return this.#head.path;
+  }
+
+  get metadata(): Metadata {
+    return this.#head.metadata;
+  }
+
+  get deadlineMs(): number | undefined {
+    return this.#head.deadlineMs;
+  }
+
+  get unsentBytes(): number {
+    return this.#stream.queuedBytes;
+  }
+
+  reply(message: Uint8Array, given = false): void {
+    if (!this.#mayEnd()) return;
+    if (this.#headersSent || this.#head.gzip) {
+      this.#send(message, given);
+      this.#stream.end(trailersOk);
+    } else {
+      writePrefix(0, message.length);
+      this.#stream.respond(responseHeaders, prefix, message, trailersOk, given);
+    }
+    this.#stream.release();
+  }
+
+  sendMessage(message: Uint8Array, given = false): boolean {
+    return this.#state === CallState.Running && this.#send(message, given);
+  }
+
+  end(code: number, text: string): void {
+    if (!this.#mayEnd()) return;
+    this.#sendStatus(code, text);
+    this.#stream.release();
+  }
+
+  // What the stream brings (StreamReceiver). ---------------------------------------------------------------------------
+
+  onData(bytes: Uint8Array, from: number, to: number): void {
+    if (this.#state === CallState.Running) this.#reader.read(bytes, from, to, this);
+  }
+
+  onEnd(_trailers: readonly HeaderField[]): void {
+    if (this.#state !== CallState.Running) return;
+    if (this.#reader.midMessage) this.#refuse(GrpcCode.Internal, 'unexpected EOF');
+    else this.#listener?.halfClose();
+  }
+
+  onReset(cause: ResetCause): void {
+    this.#cancel(cause === 'peer' ? 'client' : cause);
+  }
+
+  onWritable(): void {
+    if (this.#state === CallState.Running) this.#listener?.drain?.();
+  }
+
+  // What the bytes bring (MessageSink). --------------------------------------------------------------------------------
+
+  onMessage(flag: number, bytes: Uint8Array, from: number, to: number): boolean {
+    const message = bytes.subarray(from, to);
+    if (flag === 0) this.#listener?.message(message);
+    else this.#compressed(flag, message);
+    return this.#state === CallState.Running;
+  }
+
+  onTooLarge(length: number): void {
+    const max = this.#context.receiveBytesMax;
+    this.#refuse(GrpcCode.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${max})`);
+  }
+
+  /** The wheel's word (DeadlineEntry). */
+  deadlinePassed(): void {
+    if (this.#state !== CallState.Running) return;
+    this.#sendStatus(GrpcCode.DeadlineExceeded, 'context deadline exceeded');
+    this.#cancel('deadline');
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------------
+
+  /** Ends the call for the service. False: it had ended, and its handler has now stopped. */
+  #mayEnd(): boolean {
+    if (this.#state === CallState.Cancelled) this.#stream.release();
+    if (this.#state !== CallState.Running) return false;
+    this.#state = CallState.Ended;
+    this.#context.deadlines.remove(this);
+    return true;
+  }
+
+  #cancel(reason: CancelReason): void {
+    if (this.#state !== CallState.Running) return;
+    this.#state = CallState.Cancelled;
+    this.#context.deadlines.remove(this);
+    this.#cancelReason = reason;
+    this.#listener?.cancel(reason);
+  }
+
+  /** Ends the call over something that the client sent. */
+  #refuse(code: number, text: string): void {
+    this.#sendStatus(code, text);
+    this.#cancel('protocol');
+  }
+
+  #sendStatus(code: number, text: string): void {
+    if (this.#headersSent) this.#stream.end(trailers(code, text));
+    else this.#stream.sendHeaders(trailersOnly(code, text), true);
+  }
+
+  #send(message: Uint8Array, given: boolean): boolean {
+    const packed = this.#head.gzip ? pack(message) : undefined;
+    if (!this.#headersSent) {
+      this.#headersSent = true;
+      this.#stream.sendHeaders(this.#head.gzip ? responseHeadersGzip : responseHeaders, false);
+    }
+    const body = packed ?? message;
+    writePrefix(packed === undefined ? 0 : 1, body.length);
+    return this.#stream.sendData(prefix, body, given || packed !== undefined);
+  }
+
+  #compressed(flag: number, message: Uint8Array) {
+    if (flag !== 1) return this.#refuse(GrpcCode.Internal, `grpc: received unexpected payload format ${flag}`);
+    if (!this.#head.gzip) {
+      return this.#refuse(GrpcCode.Internal, 'grpc: compressed flag set with identity or empty encoding');
+    }
+    const max = this.#context.receiveBytesMax;
+    const unpacked = unpack(message, max);
+    if (unpacked === 'too-large') {
+      const text = `grpc: received message after decompression larger than max ${max}`;
+      return this.#refuse(GrpcCode.ResourceExhausted, text);
+    }
+    if (unpacked instanceof Uint8Array) this.#listener?.message(unpacked);
+    else this.#refuse(GrpcCode.Internal, `grpc: failed to decompress the received message: ${unpacked.error}`);
+  }
+}
+
+function writePrefix(flag: number, length: number): void {
+  prefix[0] = flag;
+  prefix[1] = length >>> 24;
+  prefix[2] = length >>> 16;
+  prefix[3] = length >>> 8;
+  prefix[4] = length;
+}

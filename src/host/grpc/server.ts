@@ -1,0 +1,121 @@
+/**
+ * A gRPC endpoint: one listening socket whose HTTP/2 requests become calls of one service.
+ */
+import type { Server as HttpServer } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import { HeaderSet } from '../http2/hpack/encoder.js';
+import { type Http2Limits, http2LimitsDefault } from '../http2/limits.js';
+import type { RequestHead } from '../http2/request-head.js';
+import { Http2Listener } from '../http2/socket.js';
+import type { Stream, StreamReceiver } from '../http2/stream.js';
+import type { Peer, Service } from './call.js';
+import { Deadlines } from './deadlines.js';
+import { readHead } from './request.js';
+import { type CallContext, ServerCall } from './server-call.js';
+
+export interface GrpcListenerOptions {
+  readonly service: Service;
+  /** Serves HTTP/1 on the same port; undefined: such connections are closed. */
+  readonly httpServer?: HttpServer;
+  /** Largest request message; etcd's `max-request-bytes` + 512 KiB by default. */
+  readonly receiveBytesMax?: number;
+  readonly limits?: Partial<Http2Limits>;
+}
+
+export interface GrpcListener {
+  /** Listens; port 0 picks a free one. Rejects with the system's error. */
+  listen(host: string, port: number): Promise<AddressInfo>;
+  /** Serves a socket that someone else accepted, such as a TLS socket; `protocol` is what ALPN agreed on. */
+  attach(socket: Socket, protocol: 'h2' | 'http/1.1' | undefined): void;
+  /** GOAWAY to everyone; running calls may end within `graceMs`, then their connections are cut. */
+  close(graceMs: number): Promise<void>;
+  /** Open HTTP/2 connections. */
+  connections(): number;
+  /** Calls whose handlers have not stopped. */
+  calls(): number;
+}
+
+/** etcd's default: 1.5 MiB for a request and 512 KiB for what gRPC puts around it. */
+export const receiveBytesMaxDefault = 1_572_864 + 524_288;
+
+/** How late a deadline may fire. */
+const deadlineTickMs = 10;
+
+/** Makes an endpoint; nothing happens before `listen` or `attach`. */
+export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
+  const clock = () => performance.now();
+  const deadlines = new DeadlineTimer(clock);
+  const context: CallContext = {
+    service: options.service,
+    deadlines: deadlines.wheel,
+    clock,
+    receiveBytesMax: options.receiveBytesMax ?? receiveBytesMaxDefault,
+  };
+  const peers = new WeakMap<Socket, Peer>();
+  const listener = new Http2Listener({
+    limits: { ...http2LimitsDefault, ...options.limits },
+    httpServer: options.httpServer,
+    accept: (stream, head, socket) => {
+      let peer = peers.get(socket);
+      if (peer === undefined) {
+        peer = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName: undefined };
+        peers.set(socket, peer);
+      }
+      const receiver = accept(context, stream, head, peer);
+      deadlines.run();
+      return receiver;
+    },
+  });
+  return {
+    listen: (host, port) => listener.listen(host, port),
+    attach: (socket, protocol) => listener.attach(socket, protocol),
+    close: graceMs => listener.close(graceMs),
+    connections: () => listener.connections,
+    calls: () => listener.handlers,
+  };
+}
+
+function accept(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
+  const callHead = readHead(head);
+  if (callHead instanceof HeaderSet) {
+    stream.sendHeaders(callHead, true);
+    stream.release();
+    return deafReceiver;
+  }
+  const call = new ServerCall(context, stream, callHead, peer);
+  call.start();
+  return call;
+}
+
+/** For requests that were refused by their head. */
+const deafReceiver: StreamReceiver = {
+  onData() {},
+  onEnd() {},
+  onReset() {},
+  onWritable() {},
+};
+
+/** Moves the wheel while there is anything in it. */
+class DeadlineTimer {
+  readonly wheel: Deadlines;
+  readonly #clock: () => number;
+  #timer: NodeJS.Timeout | undefined = undefined;
+
+  constructor(clock: () => number) {
+    this.#clock = clock;
+    this.wheel = new Deadlines(deadlineTickMs, clock());
+  }
+
+  /** Call it after something may have been added. */
+  run(): void {
+    if (this.wheel.size > 0) this.#timer ??= setInterval(() => this.#advance(), deadlineTickMs);
+  }
+
+  #advance(): void {
+    this.wheel.advance(this.#clock());
+    if (this.wheel.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
