@@ -26,6 +26,7 @@ export const defaultLoad: LoadOptions = { writers: 24, readers: 6, sharedKeys: 8
 /** Between attempts of one writer at a server that refuses. */
 const retryMs = 10;
 const compactEvery = 400;
+const progressMsMax = 30_000;
 
 export class LedgerClient {
   readonly #ledger: Ledger;
@@ -39,6 +40,7 @@ export class LedgerClient {
   /** Shared key -> the mod_revision that the last answer carried. */
   readonly #sharedRevision = new Map<string, number>();
   readonly #deletable: string[] = [];
+  #waiting: { readonly size: number; readonly resolve: () => void }[] = [];
   #lastKey = '';
   /** Completed calls, by the endpoint that answered. */
   readonly answered: number[];
@@ -71,6 +73,26 @@ export class LedgerClient {
     if (abrupt) for (const client of this.#clients) client?.close();
   }
 
+  /** Resolves when `writes` more writes than now are acknowledged; rejects when that takes too long. */
+  async progress(writes: number): Promise<void> {
+    const size = this.#ledger.history.size + writes;
+    await new Promise<void>((resolve, reject) => {
+      const late = () => reject(new Error(`${this.#ledger.history.size} of ${size} writes after ${progressMsMax} ms`));
+      const timer = setTimeout(late, progressMsMax);
+      const done = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#waiting.push({ size, resolve: done });
+    });
+  }
+
+  #wake(): void {
+    const { size } = this.#ledger.history;
+    for (const waiter of this.#waiting) if (waiter.size <= size) waiter.resolve();
+    this.#waiting = this.#waiting.filter(waiter => waiter.size > size);
+  }
+
   async #loop(index: number, call: (client: GrpcClient) => Promise<void>): Promise<void> {
     const slot = index % this.#endpoints.length;
     while (!this.#isStopped) {
@@ -79,6 +101,7 @@ export class LedgerClient {
         if (client !== undefined) {
           await call(client);
           this.answered[slot]!++;
+          if (this.#waiting.length > 0) this.#wake();
           continue;
         }
       } catch (error) {

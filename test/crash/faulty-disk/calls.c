@@ -186,24 +186,35 @@ static void wait_for_device(void) {
   pthread_mutex_lock(&lock);
 }
 
-/* With the lock held: one sync of a file or directory, as long as it takes. */
-static int64_t sync_taken(int fd, const struct stat *stat, const char *path) {
-  uint64_t through = change_last();
+/* With the lock held: a wait for the device. 0, -EIO, or NO_ANSWER when the power went meanwhile. */
+static int64_t flush(int fd, const char *path) {
   if (!power_stays()) return NO_ANSWER;
   enum verdict verdict = judge_sync(fd, path);
   wait_for_device();
   if (plug_pulled) return NO_ANSWER;
-  if (verdict == FAILS) {
-    contents_doomed(fd, through);
-    return -EIO;
-  }
-  if (settings->lying) return 0;
+  return verdict == FAILS ? -EIO : 0;
+}
+
+static int64_t sync_taken(int fd, const struct stat *stat, const char *path) {
+  uint64_t through = change_last();
+  int64_t result = flush(fd, path);
+  if (result == -EIO) contents_doomed(fd, through);
+  if (result != 0 || settings->lying) return result;
   if (S_ISDIR(stat->st_mode)) names_synced_directory(through);
   else {
     contents_synced(fd, through);
     names_synced_file(stat->st_ino, through);
   }
   return 0;
+}
+
+/* The newest change was made through a descriptor that promises durable writes: it alone is flushed. */
+static int64_t sync_change(int fd, const char *path) {
+  uint64_t position = change_last();
+  int64_t result = flush(fd, path);
+  if (result == -EIO) contents_doomed_one(fd, position);
+  else if (result == 0 && !settings->lying) contents_synced_one(fd, position);
+  return result;
 }
 
 static int64_t call_sync(int number) {
@@ -231,10 +242,10 @@ static int64_t call_sync_all(void) {
 /* ---- contents ---- */
 
 /* Ends a change under the lock: its own sync, the cut, the answer. */
-static int64_t finish_change(int64_t result, int is_sync, int fd, const struct stat *stat, const char *path) {
+static int64_t finish_change(int64_t result, int is_sync, int fd, const char *path) {
   if (result >= 0 && !power_stays()) result = NO_ANSWER;
   if (result >= 0 && is_sync) {
-    int64_t synced = sync_taken(fd, stat, path);
+    int64_t synced = sync_change(fd, path);
     if (synced != 0) result = synced;
   }
   return plug_pulled ? NO_ANSWER : result;
@@ -274,7 +285,7 @@ static int64_t call_write(int number, uint64_t address, uint64_t count, int vect
     int is_sync = 0;
     pthread_mutex_lock(&lock);
     result = contents_write(fd, data, length, offset, &is_sync);
-    result = finish_change(result, is_sync, fd, &stat, path);
+    result = finish_change(result, is_sync, fd, path);
     pthread_mutex_unlock(&lock);
     free(data);
   }
@@ -288,7 +299,7 @@ static int64_t call_set_size(int number, off_t size) {
   int fd = take_descriptor(number, path, &stat);
   if (fd < 0) return CONTINUE;
   pthread_mutex_lock(&lock);
-  int64_t result = finish_change(contents_set_size(fd, size), 0, fd, &stat, path);
+  int64_t result = finish_change(contents_set_size(fd, size), 0, fd, path);
   pthread_mutex_unlock(&lock);
   close(fd);
   return result;
@@ -300,7 +311,7 @@ static int64_t call_allocate(int number, int mode, off_t offset, off_t length) {
   int fd = take_descriptor(number, path, &stat);
   if (fd < 0) return CONTINUE;
   pthread_mutex_lock(&lock);
-  int64_t result = finish_change(contents_allocate(fd, mode, offset, length), 0, fd, &stat, path);
+  int64_t result = finish_change(contents_allocate(fd, mode, offset, length), 0, fd, path);
   pthread_mutex_unlock(&lock);
   close(fd);
   return result;
@@ -314,7 +325,7 @@ static int64_t call_truncate(uint64_t address, off_t size) {
   struct stat stat;
   if (fstat(fd, &stat) != 0) harness_failed("cannot stat a truncated file", strerror(errno));
   pthread_mutex_lock(&lock);
-  int64_t result = finish_change(contents_set_size(fd, size), 0, fd, &stat, path);
+  int64_t result = finish_change(contents_set_size(fd, size), 0, fd, path);
   pthread_mutex_unlock(&lock);
   close(fd);
   return result;
@@ -349,7 +360,7 @@ static int64_t call_open(const struct seccomp_notif *call, int directory, uint64
       if (fstat(fd, &stat) != 0) harness_failed("cannot stat a created file", strerror(errno));
       names_created(path, stat.st_ino);
     } else if (fd >= 0 && (flags & O_TRUNC) != 0 && stat.st_size > 0) result = contents_set_size(fd, 0);
-    if (fd >= 0) result = finish_change(result, 0, fd, &stat, path);
+    if (fd >= 0) result = finish_change(result, 0, fd, path);
     if (result == 0) result = hand_over(call, fd, flags);
     if (fd >= 0) close(fd);
   }

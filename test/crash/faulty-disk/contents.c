@@ -194,9 +194,9 @@ int contents_allocate(int fd, int mode, off_t offset, off_t length) {
   return 0;
 }
 
-static void settle(struct file *file, uint64_t through, enum fate fate) {
+static void settle(struct file *file, uint64_t from, uint64_t through, enum fate fate) {
   for (struct change *change = file->first; change != NULL && change->position <= through; change = change->next)
-    if (change->fate == PENDING) change->fate = fate;
+    if (change->position >= from && change->fate == PENDING) change->fate = fate;
   drop_durable_prefix(file);
 }
 
@@ -205,18 +205,29 @@ static struct file *file_known(int fd) {
   return fstat(fd, &stat) == 0 ? file_find(&stat) : NULL;
 }
 
-void contents_synced(int fd, uint64_t through) {
+static void settle_known(int fd, uint64_t from, uint64_t through, enum fate fate) {
   struct file *file = file_known(fd);
-  if (file != NULL) settle(file, through, DURABLE);
+  if (file != NULL) settle(file, from, through, fate);
+}
+
+void contents_synced(int fd, uint64_t through) {
+  settle_known(fd, 0, through, DURABLE);
 }
 
 void contents_doomed(int fd, uint64_t through) {
-  struct file *file = file_known(fd);
-  if (file != NULL) settle(file, through, DOOMED);
+  settle_known(fd, 0, through, DOOMED);
+}
+
+void contents_synced_one(int fd, uint64_t position) {
+  settle_known(fd, position, position, DURABLE);
+}
+
+void contents_doomed_one(int fd, uint64_t position) {
+  settle_known(fd, position, position, DOOMED);
 }
 
 void contents_synced_all(uint64_t through) {
-  for (struct file *file = files; file != NULL; file = file->next) settle(file, through, DURABLE);
+  for (struct file *file = files; file != NULL; file = file->next) settle(file, 0, through, DURABLE);
 }
 
 static void replay_whole(struct file *file, const struct change *change) {

@@ -67,6 +67,9 @@ void contents_synced(int fd, uint64_t through);
 /* A sync answered with an error: the pages are marked clean and will never be written. */
 void contents_doomed(int fd, uint64_t through);
 void contents_synced_all(uint64_t through);
+/* The same for the one change at `position`: a write through a descriptor that promises durable writes. */
+void contents_synced_one(int fd, uint64_t position);
+void contents_doomed_one(int fd, uint64_t position);
 void contents_cut(struct random *random, struct cut_report *report);
 
 /* names.c. Paths are absolute and resolved. Results are 0 or -errno. */

@@ -1,0 +1,116 @@
+/**
+ * Single members of a running cluster end, in order or at once, and come back, while clients write and read at all
+ * three endpoints: the others go on, nothing acknowledged is lost, and the member that was away ends with the same
+ * keys as the others, by log or, when the log is gone, by snapshot.
+ */
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import { Prng } from '../../src/base/prng.js';
+import { type ClusterMember, type ClusterOptions, startCluster } from '../../src/index.js';
+import { GrpcClient } from '../support/grpc-client.js';
+import { Ledger } from './ledger.js';
+import { LedgerClient } from './ledger-client.js';
+import { verify } from './verify.js';
+
+type Cluster = Awaited<ReturnType<typeof startCluster>>;
+
+interface Scene {
+  readonly cluster: Cluster;
+  readonly load: LedgerClient;
+  readonly prng: Prng;
+}
+
+/** Plays `script` on a new cluster under load, then ends the load and checks every member against the ledger. */
+async function underLoad(
+  t: TestContext,
+  options: ClusterOptions,
+  script: (scene: Scene) => Promise<void>,
+): Promise<void> {
+  const seed = randomInt(2 ** 31);
+  t.diagnostic(`seed ${seed}`);
+  const prng = new Prng(seed);
+  await using cluster = await startCluster({ members: 3, logLevel: 'silent', ...options });
+  const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
+  const ledger = new Ledger();
+  const load = new LedgerClient(ledger, endpoints, prng);
+  const running = load.run();
+  try {
+    await load.progress(100);
+    await script({ cluster, load, prng });
+  } finally {
+    load.stop();
+    await running;
+  }
+  const unknown = ledger.unknown.size;
+  const clients = await Promise.all(endpoints.map(endpoint => GrpcClient.connect(endpoint)));
+  try {
+    const { resolved } = await verify(ledger, clients);
+    t.diagnostic(`${ledger.history.size} writes, ${unknown} without an answer, ${resolved} of them happened`);
+  } finally {
+    for (const client of clients) client.close();
+  }
+}
+
+function leaderOf(cluster: Cluster): ClusterMember {
+  const leader = cluster.leader();
+  assert(leader !== undefined, 'the cluster has a leader');
+  return leader;
+}
+
+function followerOf(cluster: Cluster): ClusterMember {
+  const leader = leaderOf(cluster);
+  const follower = cluster.members.find(member => member !== leader);
+  assert(follower !== undefined, 'the cluster has a follower');
+  return follower;
+}
+
+for (const end of ['kill', 'stop'] as const) {
+  test(`${end} a follower under load: writes go on, it catches up by log`, t =>
+    underLoad(t, {}, async ({ cluster, load }) => {
+      const member = followerOf(cluster);
+      await member[end]();
+      await load.progress(300);
+      await member.start();
+      await load.progress(100);
+    }));
+
+  test(`${end} the leader under load: another leads, it catches up by log`, t =>
+    underLoad(t, {}, async ({ cluster, load }) => {
+      const member = leaderOf(cluster);
+      await member[end]();
+      await load.progress(300);
+      assert.notEqual(leaderOf(cluster), member);
+      await member.start();
+      await load.progress(100);
+    }));
+}
+
+test('a member whose log is gone catches up by snapshot', t =>
+  underLoad(t, { snapshotCount: 100, snapshotCatchUpEntries: 10 }, async ({ cluster, load }) => {
+    const member = followerOf(cluster);
+    await member.kill();
+    await load.progress(1_500);
+    await member.start();
+    await load.progress(100);
+  }));
+
+test('members end and come back, again and again', t =>
+  underLoad(t, { snapshotCount: 200, snapshotCatchUpEntries: 20 }, async ({ cluster, load, prng }) => {
+    for (let round = 0; round < 8; round++) {
+      const member = cluster.members[prng.nextBelow(cluster.members.length)]!;
+      await (prng.nextBelow(3) === 0 ? member.stop() : member.kill());
+      await load.progress(50 + prng.nextBelow(300));
+      await member.start();
+      if (prng.nextBelow(2) === 0) await load.progress(50 + prng.nextBelow(100));
+    }
+  }));
+
+test('all members end at once and lose nothing', t =>
+  underLoad(t, {}, async ({ cluster, load }) => {
+    for (let round = 0; round < 2; round++) {
+      await Promise.all(cluster.members.map(member => member.kill()));
+      await Promise.all(cluster.members.map(member => member.start()));
+      await load.progress(200);
+    }
+  }));
