@@ -75,7 +75,8 @@ export function decodeKeyValue(bytes: Uint8Array): KeyValue {
   return readKeyValue(new ProtoReader(bytes));
 }
 
-function readKeyValue(reader: ProtoReader): KeyValue {
+/** Reads to the reader's end. */
+export function readKeyValue(reader: ProtoReader): KeyValue {
   let key = EMPTY_BYTES;
   let createRevision = 0;
   let modRevision = 0;

@@ -378,7 +378,28 @@ export class ProtoWriter {
   }
 
   stringField(field: number, value: string): void {
-    if (value !== '') this.messageField(field, utf8Encode(value));
+    if (value !== '' && !this.shortAsciiField(field, value)) this.messageField(field, utf8Encode(value));
+  }
+
+  /** Writes a text of up to 64 ASCII characters without a detour; false, and nothing written, when it is not one. */
+  private shortAsciiField(field: number, value: string): boolean {
+    const length = value.length;
+    if (length > 64) return false;
+    const former = this.length;
+    this.tag(field, WireType.Bytes);
+    this.byte(length);
+    this.reserve(length);
+    const { buffer, position } = this;
+    for (let i = 0; i < length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) {
+        this.position = this.start + former;
+        return false;
+      }
+      buffer[position + i] = code;
+    }
+    this.position = position + length;
+    return true;
   }
 
   /** Length-delimited bytes, written even when empty: an embedded message that is already encoded. */

@@ -1,0 +1,159 @@
+/**
+ * The typed client: the same calls whatever carries them (see Channel).
+ *
+ *     await client.put('greeting', 'hello');
+ *     (await client.get('greeting'))?.value;                 // 'hello'
+ *     await client.getAll({ prefix: 'users/' });             // { kvs, count, more, revision }
+ *     await client.delete({ prefix: 'users/' });             // { deleted, previous, revision }
+ *
+ * Keys and values go in as text (UTF-8) or bytes. Every call rejects with EtcdError, whose message is etcd's own text.
+ */
+import { EMPTY_BYTES } from '../base/bytes.js';
+import { Method } from '../wire/methods.js';
+import { decode, encode } from '../wire/schema.js';
+import type { CallOptions, Channel } from './channel.js';
+import type { Bytes, Range } from './ranges.js';
+import {
+  type DeleteOptions,
+  encodeDelete,
+  encodePut,
+  encodeRange,
+  type GetOptions,
+  type PutOptions,
+  type RangeOptions,
+} from './requests.js';
+import {
+  type DeleteResult,
+  decodeDeleteResult,
+  decodePutResult,
+  decodeRangeResult,
+  type KeyValue,
+  type PutResult,
+  type RangeResult,
+} from './results.js';
+import { decodeTxnResult, encodeTxn, type Transaction, type TxnResult } from './transaction.js';
+
+export { type CallOptions, type Channel, EtcdError } from './channel.js';
+export type { Bytes, Range } from './ranges.js';
+export type { DeleteOptions, GetOptions, PutOptions, RangeOptions } from './requests.js';
+export { type DeleteResult, KeyValue, type PutResult, type RangeResult } from './results.js';
+export type { Comparison, Operation, OperationResult, Transaction, TxnResult } from './transaction.js';
+
+export interface CompactOptions extends CallOptions {
+  /** Answer only when the history is really gone. */
+  readonly physical?: boolean;
+}
+
+export interface MemberListOptions extends CallOptions {
+  /** Answer from the member asked, without a round to the quorum. */
+  readonly serializable?: boolean;
+}
+
+/** One member's own view of itself. */
+export interface MemberStatus {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  /** 0n: it knows no leader. */
+  readonly leader: bigint;
+  readonly isLearner: boolean;
+  /** Of the etcd it stands in for, e.g. `3.6.14`. */
+  readonly version: string;
+  readonly storageVersion: string;
+  readonly revision: number;
+  readonly raftTerm: number;
+  readonly raftIndex: number;
+  readonly raftAppliedIndex: number;
+  readonly dbSizeBytes: number;
+  readonly dbSizeInUseBytes: number;
+  readonly dbSizeQuotaBytes: number;
+  /** Alarms, and that there is no leader, in etcd's words. */
+  readonly errors: readonly string[];
+}
+
+export interface Member {
+  readonly id: bigint;
+  /** Empty until the member has started once. */
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+  readonly clientUrls: readonly string[];
+  readonly isLearner: boolean;
+}
+
+export class EtcdClient {
+  private readonly channel: Channel;
+
+  constructor(channel: Channel) {
+    this.channel = channel;
+  }
+
+  /** Writes one key; resolves when a quorum has it on disk. */
+  async put(key: Bytes, value: Bytes, options?: PutOptions): Promise<PutResult> {
+    return decodePutResult(await this.channel.unary(Method.KvPut, encodePut(key, value, options), options));
+  }
+
+  /** The key's present value, or undefined when it does not exist. */
+  async get(key: Bytes, options?: GetOptions): Promise<KeyValue | undefined> {
+    const response = await this.channel.unary(Method.KvRange, encodeRange(key, options), options);
+    return decodeRangeResult(response).kvs[0];
+  }
+
+  /** Every key of a range, by default ascending by key. */
+  async getAll(range: Range, options?: RangeOptions): Promise<RangeResult> {
+    return decodeRangeResult(await this.channel.unary(Method.KvRange, encodeRange(range, options), options));
+  }
+
+  /** Deletes a key or a range; deleting what is not there is no error. */
+  async delete(range: Range, options?: DeleteOptions): Promise<DeleteResult> {
+    return decodeDeleteResult(await this.channel.unary(Method.KvDeleteRange, encodeDelete(range, options), options));
+  }
+
+  /** Compares and acts in one step; see transaction.ts for the form. */
+  async txn(transaction: Transaction, options?: CallOptions): Promise<TxnResult> {
+    return decodeTxnResult(await this.channel.unary(Method.KvTxn, encodeTxn(transaction), options));
+  }
+
+  /** Drops the history before `revision`. */
+  async compact(revision: number, options?: CompactOptions): Promise<void> {
+    const request = encode('etcdserverpb.CompactionRequest', { revision, physical: options?.physical ?? false });
+    await this.channel.unary(Method.KvCompact, request, options);
+  }
+
+  /** What the member that is asked says of itself; answered without a leader too. */
+  async status(options?: CallOptions): Promise<MemberStatus> {
+    const response = await this.channel.unary(Method.Status, EMPTY_BYTES, options);
+    const { header, ...status } = decode('etcdserverpb.StatusResponse', response);
+    return {
+      clusterId: header?.cluster_id ?? 0n,
+      memberId: header?.member_id ?? 0n,
+      leader: status.leader,
+      isLearner: status.isLearner,
+      version: status.version,
+      storageVersion: status.storageVersion,
+      revision: Number(header?.revision ?? 0n),
+      raftTerm: Number(status.raftTerm),
+      raftIndex: Number(status.raftIndex),
+      raftAppliedIndex: Number(status.raftAppliedIndex),
+      dbSizeBytes: Number(status.dbSize),
+      dbSizeInUseBytes: Number(status.dbSizeInUse),
+      dbSizeQuotaBytes: Number(status.dbSizeQuota),
+      errors: status.errors,
+    };
+  }
+
+  /** The members of the cluster, ascending by id. */
+  async memberList(options?: MemberListOptions): Promise<Member[]> {
+    const request = encode('etcdserverpb.MemberListRequest', { linearizable: options?.serializable !== true });
+    const response = await this.channel.unary(Method.MemberList, request, options);
+    return decode('etcdserverpb.MemberListResponse', response).members.map(member => ({
+      id: member.ID,
+      name: member.name,
+      peerUrls: member.peerURLs,
+      clientUrls: member.clientURLs,
+      isLearner: member.isLearner,
+    }));
+  }
+}
+
+export function createClient(channel: Channel): EtcdClient {
+  return new EtcdClient(channel);
+}
