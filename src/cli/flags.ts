@@ -1,0 +1,161 @@
+/**
+ * The command's flags: one table, read from the command line and from ETCD_* variables as etcd reads them.
+ *
+ * `--flag value`, `--flag=value` and `-flag` are the same; a boolean is `--flag` or `--flag=false`. A flag and its
+ * variable at once is an error, as in etcd; an unknown flag names the nearest known one.
+ */
+import { StartError } from '../host/data-directory.js';
+import { type ClusterOptions, type LogLevel, logLevels } from '../host/options.js';
+
+type FlagKind = 'text' | 'number' | 'boolean';
+
+interface Flag {
+  readonly name: string;
+  readonly kind: FlagKind;
+  readonly placeholder: string;
+  readonly help: string;
+}
+
+/** Every flag of `kvorum start`, in the order of the help text. */
+export const flags: readonly Flag[] = [
+  { name: 'members', kind: 'number', placeholder: 'N', help: 'members of the cluster: 1, 3, 5 or 7 (default 3)' },
+  { name: 'data-dir', kind: 'text', placeholder: 'DIR', help: 'where the data lives (default kvorum.data)' },
+  { name: 'ephemeral', kind: 'boolean', placeholder: '', help: 'temporary data, not synced, removed on exit' },
+  {
+    name: 'listen-client-urls',
+    kind: 'text',
+    placeholder: 'U1,U2,…',
+    help: 'one URL per member; port 0 picks a free port (default http://127.0.0.1:2379, :22379, :32379)',
+  },
+  { name: 'initial-cluster-token', kind: 'text', placeholder: 'TOKEN', help: 'enters the ids (default etcd-cluster)' },
+  { name: 'heartbeat-interval', kind: 'number', placeholder: 'MS', help: 'default 100' },
+  { name: 'election-timeout', kind: 'number', placeholder: 'MS', help: 'default 1000' },
+  { name: 'snapshot-count', kind: 'number', placeholder: 'N', help: 'entries between log compactions (default 10000)' },
+  {
+    name: 'snapshot-catchup-entries',
+    kind: 'number',
+    placeholder: 'N',
+    help: 'entries kept for slow members (default 5000)',
+  },
+  { name: 'max-txn-ops', kind: 'number', placeholder: 'N', help: 'operations in one transaction (default 128)' },
+  { name: 'max-request-bytes', kind: 'number', placeholder: 'BYTES', help: 'largest write (default 1572864)' },
+  {
+    name: 'quota-backend-bytes',
+    kind: 'number',
+    placeholder: 'BYTES',
+    help: 'store size that raises NOSPACE (0: 2 GiB, negative: no quota)',
+  },
+  {
+    name: 'log-level',
+    kind: 'text',
+    placeholder: 'LEVEL',
+    help: 'debug, info, warn, error, panic, fatal (default info)',
+  },
+  { name: 'help', kind: 'boolean', placeholder: '', help: 'print this text' },
+  { name: 'version', kind: 'boolean', placeholder: '', help: 'print the version' },
+];
+
+export type FlagValues = Map<string, string>;
+
+/** The environment variable of a flag: `--data-dir` is ETCD_DATA_DIR. */
+export function variableOf(flagName: string): string {
+  return `ETCD_${flagName.toUpperCase().replaceAll('-', '_')}`;
+}
+
+/** Reads arguments and environment; throws StartError with one line that names the fix. */
+export function readFlags(args: readonly string[], environment: NodeJS.ProcessEnv): FlagValues {
+  const values: FlagValues = new Map();
+  for (let at = 0; at < args.length; at++) {
+    const argument = args[at] as string;
+    const match = /^--?([a-z][a-z0-9-]*)(?:=(.*))?$/s.exec(argument);
+    if (match === null) throw new StartError(`unexpected argument ${argument}; see kvorum --help`);
+    const flag = flags.find(candidate => candidate.name === match[1]);
+    if (flag === undefined)
+      throw new StartError(`unknown flag --${match[1]}${suggestion(match[1] as string)}; see kvorum --help`);
+    let value = match[2];
+    if (value === undefined && flag.kind === 'boolean') value = 'true';
+    if (value === undefined) {
+      at += 1;
+      value = args[at];
+      if (value === undefined) throw new StartError(`--${flag.name} needs a value: --${flag.name} ${flag.placeholder}`);
+    }
+    values.set(flag.name, value);
+  }
+  for (const flag of flags) {
+    const variable = variableOf(flag.name);
+    const value = environment[variable];
+    if (value === undefined || flag.name === 'version' || flag.name === 'help') continue;
+    if (values.has(flag.name)) {
+      throw new StartError(
+        `conflicting environment variable is shadowed by corresponding command-line flag: unset ${variable} or drop --${flag.name}`,
+      );
+    }
+    values.set(flag.name, value);
+  }
+  return values;
+}
+
+/** ETCD_* variables that mean nothing here: worth a warning, as in etcd. */
+export function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
+  const known = new Set(flags.map(flag => variableOf(flag.name)));
+  return Object.keys(environment).filter(name => name.startsWith('ETCD_') && !known.has(name));
+}
+
+/** The cluster options the values stand for; throws StartError. */
+export function clusterOptions(values: FlagValues, defaultPorts: readonly number[]): ClusterOptions {
+  const ephemeral = booleanOf(values, 'ephemeral');
+  const urls = values.get('listen-client-urls')?.split(',');
+  const members = numberOf(values, 'members') ?? urls?.length ?? 3;
+  const dataDir = values.get('data-dir') ?? (ephemeral ? undefined : 'kvorum.data');
+  const level = values.get('log-level') ?? 'info';
+  if (!(logLevels as readonly string[]).includes(level)) {
+    throw new StartError(`--log-level ${level} is not one of ${logLevels.join(', ')}`);
+  }
+  const options: Record<string, unknown> = {
+    members,
+    dataDir,
+    ephemeral: ephemeral ? true : undefined,
+    listenClientUrls: urls,
+    ports: urls === undefined ? defaultPorts.slice(0, members) : undefined,
+    token: values.get('initial-cluster-token'),
+    heartbeatIntervalMs: numberOf(values, 'heartbeat-interval'),
+    electionTimeoutMs: numberOf(values, 'election-timeout'),
+    snapshotCount: numberOf(values, 'snapshot-count'),
+    snapshotCatchUpEntries: numberOf(values, 'snapshot-catchup-entries'),
+    maxTxnOps: numberOf(values, 'max-txn-ops'),
+    maxRequestBytes: numberOf(values, 'max-request-bytes'),
+    quotaBackendBytes: numberOf(values, 'quota-backend-bytes'),
+    logLevel: level as LogLevel,
+  };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;
+}
+
+/** What an even number of members costs; undefined for an odd one. */
+export function evenSizeWarning(members: number): string | undefined {
+  if (members % 2 === 1) return undefined;
+  const quorum = members / 2 + 1;
+  const failures = members - quorum;
+  return (
+    `${members} members need ${quorum} for a quorum and survive ${failures} failure${failures === 1 ? '' : 's'}, ` +
+    `no more than ${members - 1} members do; use ${members - 1} or ${members + 1}`
+  );
+}
+
+export function booleanOf(values: FlagValues, name: string): boolean {
+  const text = values.get(name) ?? 'false';
+  if (['true', '1', 't', 'T', 'TRUE', 'True'].includes(text)) return true;
+  if (['false', '0', 'f', 'F', 'FALSE', 'False'].includes(text)) return false;
+  throw new StartError(`--${name} is true or false, not ${text}`);
+}
+
+function numberOf(values: FlagValues, name: string): number | undefined {
+  const text = values.get(name);
+  if (text === undefined) return undefined;
+  if (!/^-?\d+$/.test(text)) throw new StartError(`--${name} is a whole number, not ${text}`);
+  return Number(text);
+}
+
+function suggestion(name: string): string {
+  const near = flags.find(flag => flag.name.startsWith(name) || flag.name.includes(name) || name.includes(flag.name));
+  return near === undefined ? '' : ` (did you mean --${near.name}?)`;
+}

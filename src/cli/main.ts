@@ -1,0 +1,52 @@
+#!/usr/bin/env node
+/**
+ * The `kvorum` command: `kvorum [start] [flags]`.
+ *
+ * A start-up problem is one line on stderr that names the fix, and exit code 1.
+ */
+import { etcdVersion, kvorumVersion } from '../base/version.js';
+import { StartError } from '../host/data-directory.js';
+import { booleanOf, flags, readFlags, variableOf } from './flags.js';
+import { start } from './start.js';
+
+async function main(args: string[]): Promise<void> {
+  const verb = args[0] !== undefined && !args[0].startsWith('-') ? args[0] : 'start';
+  const rest = verb === args[0] ? args.slice(1) : args;
+  if (verb === 'help') return print(helpText());
+  if (verb !== 'start') throw new StartError(`unknown command ${verb}; the one command is start, see kvorum --help`);
+  const values = readFlags(
+    rest.map(argument => (argument === '-h' ? '--help' : argument)),
+    process.env,
+  );
+  if (booleanOf(values, 'help')) return print(helpText());
+  if (booleanOf(values, 'version')) return print(`kvorum ${kvorumVersion}\netcd API ${etcdVersion}\n`);
+  await start(values);
+}
+
+function helpText(): string {
+  const rows = flags.map(flag => [
+    `  --${flag.name}${flag.placeholder === '' ? '' : ` ${flag.placeholder}`}`,
+    flag.help,
+  ]);
+  const width = Math.max(...rows.map(([left]) => (left as string).length)) + 2;
+  return [
+    'kvorum: a whole etcd cluster in one process',
+    '',
+    'usage: kvorum [start] [flags]',
+    '',
+    ...rows.map(([left, help]) => `${(left as string).padEnd(width)}${help}`),
+    '',
+    `Every flag is also an environment variable: --data-dir is ${variableOf('data-dir')}.`,
+    '',
+  ].join('\n');
+}
+
+function print(text: string): void {
+  process.stdout.write(text);
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  if (!(error instanceof StartError)) throw error;
+  process.stderr.write(`kvorum: ${error.message}\n`);
+  process.exitCode = 1;
+});

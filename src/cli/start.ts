@@ -1,0 +1,72 @@
+/**
+ * `kvorum start`: runs a cluster until a signal ends it.
+ *
+ * On a terminal it prints a short summary for people; otherwise its output is pino's JSON lines on stderr, the last of
+ * the start being etcd's own `ready to serve client requests`.
+ */
+import { Cluster } from '../host/cluster.js';
+import { defaultClientPorts } from '../host/options.js';
+import { clusterOptions, evenSizeWarning, type FlagValues, unknownVariables } from './flags.js';
+
+export async function start(values: FlagValues): Promise<void> {
+  const options = clusterOptions(values, defaultClientPorts);
+  const person = process.stdout.isTTY === true;
+  const startedMs = performance.now();
+  const quiet = person && values.get('log-level') === undefined;
+  const cluster = await Cluster.start(quiet ? { ...options, logLevel: 'warn' } : options);
+  stopOnSignals(cluster);
+  const warnings = [evenSizeWarning(cluster.members.length)].filter(text => text !== undefined);
+  for (const name of unknownVariables(process.env)) warnings.push(`unrecognized environment variable ${name}`);
+  const tookMs = Math.round(performance.now() - startedMs);
+  if (person) process.stdout.write(summary(cluster, warnings, options.ephemeral === true, tookMs));
+  else logReady(cluster, warnings, tookMs);
+}
+
+function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number): void {
+  for (const warning of warnings) cluster.logger.warn(warning);
+  cluster.logger.info(
+    {
+      members: cluster.members.map(({ name, id, endpoint }) => ({ name, id, endpoint })),
+      leader: cluster.leader()?.name,
+      dataDir: cluster.dataDir,
+      tookMs,
+    },
+    'ready to serve client requests',
+  );
+}
+
+function summary(cluster: Cluster, warnings: readonly string[], ephemeral: boolean, tookMs: number): string {
+  const leader = cluster.leader();
+  const addresses = cluster.endpoints.map(endpoint => endpoint.replace('http://', ''));
+  return [
+    `kvorum is ready after ${tookMs} ms`,
+    '',
+    ...cluster.members.map(
+      member => `  ${member.name}  ${member.id.padStart(16)}  ${member.endpoint}${member === leader ? '  leader' : ''}`,
+    ),
+    '',
+    `  data      ${cluster.dataDir}${ephemeral ? ' (removed on exit)' : ''}`,
+    `  connect   etcdctl --endpoints=${addresses.join(',')} put greeting hello`,
+    '  stop      Ctrl-C',
+    ...warnings.map(warning => `  warning   ${warning}`),
+    '',
+    '',
+  ].join('\n');
+}
+
+/** The first signal closes in order (the cluster bounds its own steps), the second ends the process at once. */
+function stopOnSignals(cluster: Cluster): void {
+  let closing = false;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (closing) process.exit(signal === 'SIGINT' ? 130 : 143);
+    closing = true;
+    cluster.logger.info({ signal }, 'received signal; shutting down');
+    setTimeout(() => process.exit(1), closeMs).unref();
+    void cluster.close().then(() => process.exit(0));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+}
+
+/** The whole close takes less than this, or the process ends without it; nothing acknowledged depends on it. */
+const closeMs = 5_000;

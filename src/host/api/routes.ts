@@ -1,0 +1,28 @@
+/**
+ * Which RPCs this version serves, and by whom: the member thread does the work, the host only carries bytes.
+ *
+ * A method of etcd's that is not listed is answered Unimplemented with a text that says so: an honest refusal, never a
+ * made-up answer.
+ */
+import { Method, type MethodInfo } from '../../wire/methods.js';
+
+const served: ReadonlySet<number> = new Set([
+  Method.KvRange,
+  Method.KvPut,
+  Method.KvDeleteRange,
+  Method.KvTxn,
+  Method.KvCompact,
+  Method.MemberList,
+  Method.Alarm,
+  Method.Status,
+  Method.HashKv,
+]);
+
+export function isServed(info: MethodInfo): boolean {
+  return served.has(info.method);
+}
+
+/** The refusal's text. */
+export function notServedText(info: MethodInfo): string {
+  return `kvorum: ${info.service}/${info.name} is not served by this version`;
+}

@@ -1,0 +1,94 @@
+/**
+ * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC and plain HTTP.
+ *
+ * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
+ * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
+ */
+import type { Server } from 'node:http';
+import type { MemberSettings } from '../transport/control.js';
+import { EtcdErrorCode, etcdError } from '../wire/errors.js';
+import { StartError } from './data-directory.js';
+import { deafListener, type Service } from './grpc/call.js';
+import { createGrpcListener, type GrpcListener } from './grpc/server.js';
+import type { MemberHandle } from './member-handle.js';
+import type { ListenAddress } from './options.js';
+import { createPlainHttp } from './plain-http.js';
+import { memberService } from './router.js';
+
+/** What a request may weigh on the wire beyond --max-request-bytes (etcd: grpcOverheadBytes). */
+const grpcOverheadBytes = 512 * 1024;
+
+export class Endpoint {
+  readonly #host: string;
+  readonly #settings: MemberSettings;
+  readonly #plainHttp: Server;
+  #port: number;
+  #service: Service = refuseAll;
+  #handle: MemberHandle | undefined;
+  #listener: GrpcListener | undefined;
+
+  private constructor(address: ListenAddress, settings: MemberSettings) {
+    this.#host = address.host;
+    this.#port = address.port;
+    this.#settings = settings;
+    this.#plainHttp = createPlainHttp(() => this.#handle);
+  }
+
+  /** Binds `address`; throws StartError when it is in use or not allowed. */
+  static async bind(address: ListenAddress, settings: MemberSettings): Promise<Endpoint> {
+    const endpoint = new Endpoint(address, settings);
+    await endpoint.#listen();
+    return endpoint;
+  }
+
+  get url(): string {
+    const host = this.#host.includes(':') ? `[${this.#host}]` : this.#host;
+    return `http://${host}:${this.#port}`;
+  }
+
+  /** From now on calls go to this member. */
+  serve(handle: MemberHandle): void {
+    this.#handle = handle;
+    this.#service = memberService(handle.port);
+  }
+
+  async reopen(): Promise<void> {
+    if (this.#listener === undefined) await this.#listen();
+  }
+
+  /** Stops listening; open calls get `graceMs` to end, then their connections are cut. */
+  async close(graceMs: number): Promise<void> {
+    const listener = this.#listener;
+    this.#listener = undefined;
+    await listener?.close(graceMs);
+  }
+
+  async #listen(): Promise<void> {
+    const listener = createGrpcListener({
+      service: call => this.#service(call),
+      httpServer: this.#plainHttp,
+      receiveBytesMax: this.#settings.maxRequestBytes + grpcOverheadBytes,
+    });
+    try {
+      this.#port = (await listener.listen(this.#host, this.#port)).port;
+      this.#listener = listener;
+    } catch (error) {
+      throw new StartError(this.#refusal(error as NodeJS.ErrnoException));
+    }
+  }
+
+  #refusal(error: NodeJS.ErrnoException): string {
+    const address = `${this.#host}:${this.#port}`;
+    if (error.code === 'EADDRINUSE') {
+      return `${address} is in use; stop what listens there or choose other ports with --listen-client-urls (port 0 picks a free one)`;
+    }
+    return `cannot listen on ${address}: ${error.code ?? error.message}; choose other addresses with --listen-client-urls`;
+  }
+}
+
+/** Before its member exists an endpoint answers as a stopped server. */
+const refuseAll: Service = call => {
+  const { grpcCode, message } = etcdError(EtcdErrorCode.Stopped);
+  call.end(grpcCode, message);
+  return deafListener;
+};

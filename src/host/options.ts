@@ -1,0 +1,176 @@
+/**
+ * What a cluster is started with: the user's options, their defaults (etcd's where etcd has the flag) and their checks.
+ *
+ * Every refusal is a StartError of one line that names the option and the way out; where etcd refuses the same thing,
+ * the text is etcd's.
+ */
+import type { MemberSettings } from '../transport/control.js';
+import { StartError } from './data-directory.js';
+
+export interface ClusterOptions {
+  /** Number of members, 1 to 7; default 3. */
+  readonly members?: number;
+  /** Where the stores live; survives restarts. Without it the cluster is ephemeral. */
+  readonly dataDir?: string;
+  /** A temporary directory, removed on close; writes are not synced to disk. */
+  readonly ephemeral?: boolean;
+  /** Client port of each member on 127.0.0.1; 0 picks a free one. Default: free ones. */
+  readonly ports?: readonly number[];
+  /** Client URL of each member (http://host:port); instead of `ports`. */
+  readonly listenClientUrls?: readonly string[];
+  /** etcd's --initial-cluster-token; enters the cluster and member ids. Default `etcd-cluster`. */
+  readonly token?: string;
+  readonly heartbeatIntervalMs?: number;
+  readonly electionTimeoutMs?: number;
+  /** Applied entries between log compactions; default 10000. */
+  readonly snapshotCount?: number;
+  /** Entries kept behind a compaction for slow followers; default 5000. */
+  readonly snapshotCatchUpEntries?: number;
+  readonly maxTxnOps?: number;
+  readonly maxRequestBytes?: number;
+  /** 0 = etcd's default (2 GiB), negative = none. */
+  readonly quotaBackendBytes?: number;
+  /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
+  readonly logLevel?: LogLevel;
+}
+
+export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ResolvedOptions {
+  readonly members: number;
+  readonly dataDir: string | undefined;
+  readonly listen: readonly ListenAddress[];
+  readonly token: string;
+  readonly logLevel: LogLevel;
+  readonly settings: MemberSettings;
+}
+
+/** Client ports of etcd's own Procfile, continued to seven members. */
+export const defaultClientPorts: readonly number[] = [2379, 22379, 32379, 42379, 52379, 62379, 12379];
+/** Peer ports likewise. Nothing listens there: peer URLs only enter the ids, so that ids mean what etcd's mean. */
+const peerPorts: readonly number[] = [12380, 22380, 32380, 42380, 52380, 62380, 2380];
+
+export const membersMax = 7;
+
+/** The peer URL that stands for the member at `position` in ids and member lists. */
+export function peerUrl(position: number): string {
+  return `http://127.0.0.1:${peerPorts[position]}`;
+}
+
+/** The name of the member at `position`: m1, m2, … */
+export function memberName(position: number): string {
+  return `m${position + 1}`;
+}
+
+/** Applies defaults and checks; throws StartError. */
+export function resolveOptions(options: ClusterOptions): ResolvedOptions {
+  const members = options.members ?? options.listenClientUrls?.length ?? options.ports?.length ?? 3;
+  if (!Number.isInteger(members) || members < 1 || members > membersMax) {
+    throw new StartError(`--members must be a whole number from 1 to ${membersMax}, not ${members}; use 3`);
+  }
+  if (options.ephemeral === true && options.dataDir !== undefined) {
+    throw new StartError('--ephemeral and --data-dir exclude each other; drop one of them');
+  }
+  return {
+    members,
+    dataDir: options.dataDir,
+    listen: listenAddresses(options, members),
+    token: options.token ?? 'etcd-cluster',
+    logLevel: options.logLevel ?? 'warn',
+    settings: memberSettings(options),
+  };
+}
+
+function memberSettings(options: ClusterOptions): MemberSettings {
+  const settings: MemberSettings = {
+    heartbeatIntervalMs: options.heartbeatIntervalMs ?? 100,
+    electionTimeoutMs: options.electionTimeoutMs ?? 1000,
+    snapshotCount: options.snapshotCount ?? 10_000,
+    snapshotCatchUpEntries: options.snapshotCatchUpEntries ?? 5_000,
+    maxTxnOps: options.maxTxnOps ?? 128,
+    maxRequestBytes: options.maxRequestBytes ?? 1_572_864,
+    quotaBackendBytes: options.quotaBackendBytes ?? 0,
+    durable: options.dataDir !== undefined,
+  };
+  for (const [name, flag, min] of [
+    ['heartbeatIntervalMs', '--heartbeat-interval', 1],
+    ['electionTimeoutMs', '--election-timeout', 1],
+    ['snapshotCount', '--snapshot-count', 1],
+    ['snapshotCatchUpEntries', '--snapshot-catchup-entries', 0],
+    ['maxTxnOps', '--max-txn-ops', 1],
+    ['maxRequestBytes', '--max-request-bytes', 1],
+  ] as const) {
+    const value = settings[name];
+    if (!Number.isSafeInteger(value) || value < min) {
+      throw new StartError(`${flag} must be a whole number of at least ${min}, not ${value}`);
+    }
+  }
+  if (!Number.isSafeInteger(settings.quotaBackendBytes)) {
+    throw new StartError(`--quota-backend-bytes must be a whole number, not ${settings.quotaBackendBytes}`);
+  }
+  const { electionTimeoutMs, heartbeatIntervalMs } = settings;
+  if (electionTimeoutMs < 5 * heartbeatIntervalMs) {
+    throw new StartError(
+      `--election-timeout[${electionTimeoutMs}ms] should be at least as 5 times as ` +
+        `--heartbeat-interval[${heartbeatIntervalMs}ms]`,
+    );
+  }
+  if (electionTimeoutMs > 50_000) {
+    throw new StartError(`--election-timeout[${electionTimeoutMs}ms] is too long, and should be set less than 50000ms`);
+  }
+  return settings;
+}
+
+function listenAddresses(options: ClusterOptions, members: number): ListenAddress[] {
+  if (options.listenClientUrls !== undefined) {
+    const urls = options.listenClientUrls;
+    if (urls.length !== members) {
+      throw new StartError(
+        `--listen-client-urls names ${urls.length} URLs for ${members} members; give one per member`,
+      );
+    }
+    const addresses = urls.map(parseClientUrl);
+    refuseTwice(addresses);
+    return addresses;
+  }
+  const ports = options.ports ?? new Array<number>(members).fill(0);
+  if (ports.length !== members) {
+    throw new StartError(`ports names ${ports.length} ports for ${members} members; give one per member`);
+  }
+  const addresses = ports.map(port => checkedAddress('127.0.0.1', port, String(port)));
+  refuseTwice(addresses);
+  return addresses;
+}
+
+function parseClientUrl(text: string): ListenAddress {
+  const match = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
+  if (match === null) {
+    throw new StartError(`--listen-client-urls: ${text} is not a client URL; write http://127.0.0.1:2379`);
+  }
+  const host = (match[1] as string).replace(/^\[|\]$/g, '');
+  return checkedAddress(host, Number(match[2]), text);
+}
+
+function checkedAddress(host: string, port: number, text: string): ListenAddress {
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new StartError(`--listen-client-urls: ${text} has no valid port; use 0 (any free port) to 65535`);
+  }
+  return { host, port };
+}
+
+function refuseTwice(addresses: readonly ListenAddress[]): void {
+  const seen = new Set<string>();
+  for (const { host, port } of addresses) {
+    const text = `${host}:${port}`;
+    if (port !== 0 && seen.has(text)) {
+      throw new StartError(`--listen-client-urls names ${text} twice; each member needs an address of its own`);
+    }
+    seen.add(text);
+  }
+}

@@ -1,0 +1,21 @@
+/**
+ * kvorum as a library: a whole etcd cluster in this process.
+ *
+ *     import { startCluster } from 'kvorum';
+ *     await using cluster = await startCluster();
+ *     await cluster.client().put('greeting', 'hello');
+ */
+import { Cluster } from './host/cluster.js';
+import type { ClusterOptions } from './host/options.js';
+
+/**
+ * Starts a cluster and resolves when it has a leader and serves. Without `dataDir` it lives in a temporary directory
+ * that is removed on close. Rejects with StartError, one line that names the fix.
+ */
+export function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  return Cluster.start(options);
+}
+
+export type { Cluster, ClusterMember } from './host/cluster.js';
+export { StartError } from './host/data-directory.js';
+export type { ClusterOptions, LogLevel } from './host/options.js';

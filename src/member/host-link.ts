@@ -1,0 +1,53 @@
+/**
+ * A member's end of its rings with the host: requests in, answers and notices out. Answers are never dropped.
+ */
+import type { MemberBoot } from '../transport/control.js';
+import { Doorbell } from '../transport/doorbell.js';
+import { ControlNotice, EnvelopeKind } from '../transport/envelope.js';
+import { type MessageHandler, Receiver } from '../transport/receiver.js';
+import { Sender } from '../transport/sender.js';
+import type { EtcdErrorCode } from '../wire/errors.js';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+export class HostLink {
+  readonly #sender: Sender;
+  readonly #receiver: Receiver;
+
+  constructor(boot: MemberBoot) {
+    const doorbell = new Doorbell(boot.hostDoorbell);
+    this.#sender = new Sender({ link: boot.toHost, incarnation: boot.incarnation, doorbell });
+    this.#receiver = new Receiver({ link: boot.fromHost, incarnation: boot.incarnation, doorbell });
+  }
+
+  drain(handler: MessageHandler, recordsMax: number): number {
+    return this.#receiver.drain(handler, recordsMax);
+  }
+
+  /** Answers a unary request: the response message, status OK. The bytes are copied. */
+  reply(requestId: number, message: Uint8Array): void {
+    this.#sender.send(EnvelopeKind.Reply, 0, requestId, message);
+  }
+
+  /** Ends a request with an error of the table. */
+  end(requestId: number, code: EtcdErrorCode, detail = ''): void {
+    this.#sender.send(EnvelopeKind.End, code, requestId, detail === '' ? noBytes : Buffer.from(detail, 'utf8'));
+  }
+
+  /** This start of the member knows a leader and the cluster knows its attributes. */
+  ready(): void {
+    this.#sender.send(EnvelopeKind.Ready, 0, 0, noBytes);
+  }
+
+  /** A log record; ids go as hex strings, as etcd prints them. */
+  log(level: LogLevel, msg: string, fields: Record<string, string | number | boolean> = {}): void {
+    const record = Buffer.from(JSON.stringify({ level, msg, ...fields }), 'utf8');
+    this.#sender.send(EnvelopeKind.Control, ControlNotice.Log, 0, record);
+  }
+
+  flush(): void {
+    this.#sender.flush();
+  }
+}
+
+const noBytes = new Uint8Array(0);

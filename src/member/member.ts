@@ -1,0 +1,316 @@
+/**
+ * One Raft member: its core, log, store and rings, and the turn that drives them.
+ *
+ *     turn:  drain rings -> tick -> propose, ask reads
+ *            -> while Raft has something ready: send now, persist, send after, apply, advance
+ *            -> serve reads -> a slice of background work -> publish cells -> flush rings
+ *
+ * A turn is synchronous: nothing else runs in this thread meanwhile, and whatever arrives during its disk write is the
+ * next turn's batch. Sleeping is park.ts's business alone.
+ *
+ * Invariants: nothing that depends on an entry leaves this thread before the entry is durable here (acknowledgements)
+ * or on a quorum (replies); applied <= committed <= persisted; any error of the log or the store ends the thread.
+ */
+import { assert } from '../base/assert.js';
+import { alarmBit, Cell, type MemberBoot, type MemberReport, StatusCells } from '../transport/control.js';
+import { EnvelopeKind, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { EtcdErrorCode } from '../wire/errors.js';
+import { decodeInternalRequest, newInternalRequest } from '../wire/internal.js';
+import { HostLink } from './host-link.js';
+import { createImporter, exportState, type OpenMember, openMember, openState } from './open.js';
+import type { Turning } from './park.js';
+import { PeerLinks } from './peer-links.js';
+import { type Proposal, Proposals } from './proposals.js';
+import { Publisher } from './publisher.js';
+import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role } from './raft/types.js';
+import { Reads } from './reads.js';
+import { Requests } from './requests.js';
+import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
+
+/** Records of one ring handled in one turn: a batch must fit one log write that does not delay heartbeats. */
+const recordsPerTurn = 4096;
+
+/** Background work (compaction, hashing) gets this many records a turn. */
+const backgroundRecordsPerTurn = 1_000;
+
+/** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
+const requestTimeoutBaseMs = 5_000;
+
+export class Member implements Turning {
+  readonly #boot: MemberBoot;
+  readonly #cells: StatusCells;
+  readonly #host: HostLink;
+  readonly #peers: PeerLinks;
+  readonly #open: OpenMember;
+  readonly #proposals: Proposals;
+  readonly #reads = new Reads();
+  readonly #requests: Requests;
+  readonly #publisher: Publisher;
+  readonly #snapshotSender: SnapshotSender;
+  readonly #snapshotReceiver: SnapshotReceiver;
+  readonly #requestTimeoutMs: number;
+  readonly #idMember: number;
+  readonly #request = newInternalRequest();
+  #received: ReceivedSnapshot | undefined;
+  #nowMs = 0;
+  #leaderElectedMs = Number.NEGATIVE_INFINITY;
+  #announcedReady = false;
+  #leadsCommitted = false;
+  #ending: 'no' | 'stop' | 'crash' = 'no';
+
+  /** Opens the store; throws StorageError with a text for the operator. */
+  constructor(boot: MemberBoot) {
+    this.#boot = boot;
+    this.#cells = new StatusCells(boot.cells);
+    this.#open = openMember(boot);
+    this.#host = new HostLink(boot);
+    this.#peers = new PeerLinks(boot);
+    this.#proposals = new Proposals(boot.startTimeMs);
+    const identity = this.#open.identity;
+    this.#idMember = Number(identity.id & 0xffffn);
+    this.#publisher = new Publisher(identity, this.#proposals);
+    this.#requestTimeoutMs = requestTimeoutBaseMs + 2 * boot.settings.electionTimeoutMs;
+    this.#snapshotSender = new SnapshotSender(this.#peers, boot.seed, (to, ok) => {
+      this.#open.raft.reportSnapshot(to, ok);
+      this.#host.log(ok ? 'info' : 'warn', 'snapshot transfer ended', { to: to.toString(16), ok });
+    });
+    this.#snapshotReceiver = new SnapshotReceiver(() => createImporter(this.#open));
+    this.#requests = new Requests({
+      host: this.#host,
+      proposals: this.#proposals,
+      reads: this.#reads,
+      open: this.#open,
+      idMember: this.#idMember,
+      settings: boot.settings,
+    });
+    this.#publishCells();
+  }
+
+  get ending(): boolean {
+    return this.#ending !== 'no';
+  }
+
+  report(): MemberReport {
+    const { log, founded, state } = this.#open;
+    const lastIndex = log.lastIndex();
+    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, appliedIndex: state.store.appliedIndex, founded };
+  }
+
+  /** Stands for election at once. */
+  campaign(): void {
+    this.#open.raft.campaign();
+  }
+
+  /** Ends the loop after the current turn; `stop` commits and closes in `close`, `crash` leaves everything as it is. */
+  end(how: 'stop' | 'crash'): void {
+    this.#ending = how;
+  }
+
+  /** After the loop has ended: answers who still waits, commits, closes the store. Does nothing after a crash. */
+  async close(): Promise<void> {
+    if (this.#ending === 'crash') return;
+    this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
+    this.#reads.failAll(read => this.#fail(read.requestId, EtcdErrorCode.Stopped));
+    this.#snapshotSender.abandon();
+    this.#host.flush();
+    this.#open.state.store.commit();
+    await this.#open.state.store.close();
+    await this.#open.log.close();
+  }
+
+  turn(nowMs: number, ticked: boolean): number {
+    this.#nowMs = nowMs;
+    const { raft } = this.#open;
+    let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
+    more = this.#peers.drain(this, recordsPerTurn, nowMs) || more;
+    if (ticked) this.#tick();
+    this.#publisher.offer(nowMs);
+    this.#proposals.offer(raft);
+    this.#reads.ask(raft, nowMs);
+    while (raft.hasReady()) {
+      const ready = raft.ready();
+      this.#process(ready);
+      raft.advance(ready);
+      this.#serveReads();
+    }
+    this.#snapshotSender.pump(nowMs);
+    const busy = false;
+    this.#keepHouse();
+    this.#publishCells();
+    this.#peers.flush();
+    this.#host.flush();
+    return more || busy ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
+  }
+
+  // What comes from peers (PeerHandler).
+
+  raft(message: Message): void {
+    this.#open.raft.step(message);
+  }
+
+  snapshotChunk(from: bigint, transferId: number, sequence: number, payload: Uint8Array): void {
+    const { acknowledge, received } = this.#snapshotReceiver.take(from, transferId, sequence, payload);
+    if (acknowledge) this.#peers.sendAck(from, transferId, sequence);
+    if (received === undefined) return;
+    this.#received?.importer.abandon();
+    this.#received = received;
+    this.#open.raft.step(received.message);
+  }
+
+  snapshotAck(from: bigint, transferId: number, sequence: number): void {
+    this.#snapshotSender.acknowledge(from, transferId, sequence, this.#nowMs);
+  }
+
+  readonly #onHostRecord = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number): void => {
+    if (kind === EnvelopeKind.Cancel) {
+      this.#proposals.cancel(id);
+      this.#reads.cancel(id);
+    } else if (kind === EnvelopeKind.Open) {
+      if ((flags & FLAG_REQUIRE_LEADER) !== 0 && this.#open.raft.leader === NO_MEMBER) {
+        this.#host.end(id, EtcdErrorCode.NoLeader);
+      } else {
+        this.#requests.open(aux, id, payload, this.#nowMs);
+      }
+    }
+  };
+
+  #tick(): void {
+    this.#open.raft.tick();
+    const leader = { electedMs: this.#leaderElectedMs, electionTimeoutMs: this.#boot.settings.electionTimeoutMs };
+    this.#proposals.expire(this.#nowMs, this.#requestTimeoutMs, leader, (proposal, error) =>
+      this.#fail(proposal.requestId, error),
+    );
+    this.#reads.expire(this.#nowMs, this.#requestTimeoutMs, (read, error) => this.#fail(read.requestId, error));
+  }
+
+  /** One batch of Raft's work, in the only order that keeps its promises (raft/types.ts). */
+  #process(ready: Ready): void {
+    if (ready.softState !== undefined) this.#onSoftState(ready.softState.leader, ready.softState.role);
+    this.#send(ready.sendNow);
+    this.#peers.flush();
+    if (ready.snapshot !== undefined) this.#install(ready);
+    else if (ready.entries.length > 0 || ready.hardState !== undefined) {
+      this.#open.log.append(ready.entries, ready.hardState, ready.mustSync);
+    }
+    for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);
+    this.#send(ready.sendAfterPersist);
+    for (const entry of ready.committedEntries) this.#apply(entry);
+  }
+
+  #send(messages: readonly Message[]): void {
+    for (const message of messages) {
+      if (message.type === MessageType.Snap) this.#startSnapshot(message);
+      else if (!this.#peers.send(message)) this.#open.raft.reportUnreachable(message.to);
+    }
+  }
+
+  #startSnapshot(message: Message): void {
+    if (this.#snapshotSender.isSendingTo(message.to)) return;
+    const { exporter, metadata } = exportState(this.#open);
+    this.#host.log('info', 'snapshot transfer begins', { to: message.to.toString(16), index: metadata.index });
+    this.#snapshotSender.start({ ...message, snapshot: metadata }, exporter, this.#nowMs);
+  }
+
+  #install(ready: Ready): void {
+    const received = this.#received;
+    const metadata = ready.snapshot;
+    assert(received !== undefined && metadata !== undefined, 'a snapshot is installed after its state has come');
+    assert(received.message.snapshot?.index === metadata.index, 'the state received is the one announced');
+    this.#received = undefined;
+    this.#open.log.installSnapshot(metadata, received.importer.generation, ready.hardState);
+    if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
+    const former = this.#open.state.store;
+    this.#open.state = openState(this.#boot, this.#open.stamp, this.#open.log);
+    void former.close();
+    this.#host.log('info', 'snapshot installed', { index: metadata.index });
+  }
+
+  #onSoftState(leader: bigint, role: number): void {
+    const previous = this.#cells.get(Cell.leaderPosition);
+    const position = this.#peers.positionOf(leader);
+    this.#cells.set(Cell.leaderPosition, position);
+    this.#cells.set(Cell.role, role);
+    if (role !== Role.Leader) {
+      this.#snapshotSender.abandon();
+      this.#leadsCommitted = false;
+    }
+    if (position === previous || position === -1) return;
+    this.#leaderElectedMs = this.#nowMs;
+    this.#reads.leaderChanged(read => this.#fail(read.requestId, EtcdErrorCode.LeaderChanged));
+    this.#host.log('info', 'leader known', { leader: leader.toString(16), term: this.#open.raft.term });
+  }
+
+  #apply(entry: Entry): void {
+    const { raft } = this.#open;
+    const { applier, members } = this.#open.state;
+    assert(entry.index === this.#open.state.store.appliedIndex + 1, 'entries are applied in order, each once', {
+      index: entry.index,
+      applied: this.#open.state.store.appliedIndex,
+    });
+    if (entry.type !== EntryType.Normal) {
+      this.#applyConfChange(entry);
+      return;
+    }
+    if (entry.data.length === 0) {
+      applier.applyEmpty(entry);
+      if (raft.isLeader && entry.term === raft.term) this.#leadsCommitted = true;
+      if (this.#leadsCommitted) this.#publisher.leads(members.clusterVersion);
+      return;
+    }
+    const request = this.#request;
+    decodeInternalRequest(entry.data, request);
+    const mine = request.idMember === this.#idMember;
+    const proposal = mine ? this.#proposals.applied(request.idCounter) : undefined;
+    const wanted = proposal !== undefined && proposal.requestId >= 0;
+    const reply = applier.apply(entry, request, raft.term, wanted);
+    this.#publisher.applied(request.field, proposal !== undefined);
+    if (wanted) this.#requests.applied(proposal as Proposal, reply);
+  }
+
+  #applyConfChange(entry: Entry): void {
+    const { log, raft } = this.#open;
+    const { applier, members } = this.#open.state;
+    const { forRaft } = members.applyConfChange(entry.data);
+    const confState = raft.applyConfChange(forRaft);
+    log.setConfState(confState, entry.index);
+    applier.applyEmpty(entry);
+  }
+
+  #serveReads(): void {
+    this.#reads.serve(this.#open.state.store.appliedIndex, read => this.#requests.serve(read));
+  }
+
+  #keepHouse(): void {
+    const { log } = this.#open;
+    const { store } = this.#open.state;
+    const { snapshotCount, snapshotCatchUpEntries } = this.#boot.settings;
+    store.commitIfDue(this.#nowMs);
+    log.flushIfDue(this.#nowMs);
+    const behind = store.durableAppliedIndex - snapshotCatchUpEntries;
+    if (behind - log.firstIndex() >= snapshotCount && !this.#snapshotSender.active) log.compact(behind);
+    if (this.#announcedReady || !this.#publisher.published) return;
+    this.#announcedReady = true;
+    this.#cells.set(Cell.publishedAttributes, 1);
+    this.#host.ready();
+  }
+
+  #publishCells(): void {
+    const { raft } = this.#open;
+    const { store, applier } = this.#open.state;
+    const cells = this.#cells;
+    cells.set(Cell.role, raft.role);
+    cells.set(Cell.term, raft.term);
+    cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
+    cells.set(Cell.commitIndex, raft.committedIndex);
+    cells.set(Cell.appliedIndex, store.appliedIndex);
+    cells.set(Cell.revision, applier.currentRevision);
+    cells.set(
+      Cell.alarms,
+      applier.alarmTypes().reduce((mask: number, type: number) => mask | alarmBit(type), 0),
+    );
+  }
+
+  #fail(requestId: number, error: EtcdErrorCode): void {
+    if (requestId >= 0) this.#host.end(requestId, error);
+  }
+}

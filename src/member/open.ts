@@ -1,0 +1,121 @@
+/**
+ * Opening a member: log, state, indexes and Raft core, in the order that crash recovery needs.
+ *
+ *     log (stamp checked) -> bootstrap if new -> state of the log's generation -> reconcile -> members, store -> Raft
+ *
+ * The state may lag behind the log: Raft hands out what is committed beyond the applied index again, and apply is
+ * deterministic. It never runs ahead of the log's promises: reconcile raises the commit index to what was applied.
+ */
+import { Prng } from '../base/prng.js';
+import type { MemberBoot, MemberIdentity } from '../transport/control.js';
+import { type Applier, createApplier } from './apply/applier.js';
+import { RaftLog } from './log/raft-log.js';
+import { bootstrapLog } from './membership/bootstrap.js';
+import { Members } from './membership/members.js';
+import { Raft } from './raft/raft.js';
+import type { SnapshotMetadata } from './raft/types.js';
+import { FORMAT_VERSION, type Stamp } from './store/stamp.js';
+import { stateDirectory } from './store/state-directory.js';
+import { mapSizeFor, StateStore } from './store/state-store.js';
+import { StateExporter } from './transfer/exporter.js';
+import { StateImporter } from './transfer/importer.js';
+
+/** Bytes of entries in one append message, and messages on their way to one peer (etcd's settings, peer.md §1). */
+const messageBytesMax = 1024 * 1024;
+const inflightMessagesMax = 512;
+
+/** Bytes of one batch of committed entries: a turn applies that much before it looks at its rings again. */
+const committedBytesMax = 4 * 1024 * 1024;
+
+/** Entries a leader has not committed yet; above this clients wait. Bounds memory, not correctness. */
+const uncommittedBytesMax = 64 * 1024 * 1024;
+
+/** etcd's default of --quota-backend-bytes. */
+const quotaBytesDefault = 2 * 1024 * 1024 * 1024;
+
+export interface OpenMember {
+  readonly boot: MemberBoot;
+  readonly identity: MemberIdentity;
+  readonly stamp: Stamp;
+  readonly log: RaftLog;
+  /** True when this start founded the member's log. */
+  readonly founded: boolean;
+  readonly raft: Raft;
+  /** The replicated state and what is built on it; replaced as a whole by an installed snapshot. */
+  state: OpenState;
+}
+
+/** One generation of the state: the store on disk and everything in memory that was read from it. */
+export interface OpenState {
+  readonly store: StateStore;
+  readonly members: Members;
+  readonly applier: Applier;
+}
+
+/** Opens or founds the member's stores. Throws StorageError with a text for the operator. */
+export function openMember(boot: MemberBoot): OpenMember {
+  const identity = boot.members[boot.position] as MemberIdentity;
+  const stamp = { clusterId: boot.clusterId, memberId: identity.id, formatVersion: FORMAT_VERSION };
+  const log = RaftLog.open({ directory: boot.directory, stamp, durable: boot.settings.durable });
+  const founded = !log.bootstrapped;
+  if (founded) {
+    const { entries, hardState, confState } = bootstrapLog(boot.members);
+    log.bootstrap(entries, hardState, confState);
+  }
+  const state = openState(boot, stamp, log);
+  const confState = log.reconcile(state.store.appliedIndex, state.store.appliedTerm);
+  const { electionTimeoutMs, heartbeatIntervalMs } = boot.settings;
+  const raft = new Raft({
+    id: identity.id,
+    storage: log,
+    electionTicks: Math.ceil(electionTimeoutMs / heartbeatIntervalMs),
+    heartbeatTicks: 1,
+    preVote: true,
+    checkQuorum: true,
+    messageBytesMax,
+    committedBytesMax,
+    inflightMessagesMax,
+    uncommittedBytesMax,
+    appliedIndex: state.store.appliedIndex,
+    confState,
+    prng: new Prng(boot.seed),
+  });
+  return { boot, identity, stamp, log, founded, raft, state };
+}
+
+/** Opens the state the log names now: at start, and again after a snapshot was installed. */
+export function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog): OpenState {
+  const store = StateStore.open({
+    directory: stateDirectory(boot.directory, log.stateGeneration),
+    stamp,
+    mapSizeBytes: mapSizeBytes(boot),
+    durable: boot.settings.durable,
+  });
+  const members = new Members(store, learnersMax);
+  return { store, members, applier: createApplier(boot, store, members) };
+}
+
+/** A receiver for the state of another member: it becomes current when the log installs its generation. */
+export function createImporter(open: OpenMember): StateImporter {
+  return new StateImporter({
+    directory: open.boot.directory,
+    generation: open.log.stateGeneration + 1,
+    stamp: open.stamp,
+    mapSizeBytes: mapSizeBytes(open.boot),
+    durable: open.boot.settings.durable,
+  });
+}
+
+/** The state as of now, for another member, and what it covers. Commits first. */
+export function exportState(open: OpenMember): { exporter: StateExporter; metadata: SnapshotMetadata } {
+  const exporter = StateExporter.start(open.state.store);
+  return { exporter, metadata: open.log.metadataAt(exporter.appliedIndex) };
+}
+
+/** etcd's --max-learners. */
+const learnersMax = 1;
+
+function mapSizeBytes(boot: MemberBoot): number {
+  const quota = boot.settings.quotaBackendBytes;
+  return mapSizeFor(quota > 0 ? quota : quotaBytesDefault);
+}

@@ -1,0 +1,104 @@
+/**
+ * A member's rings with its peers. Raft messages may be lost on the way (a full ring, a cut link): Raft repairs that.
+ * Snapshot chunks and their acknowledgements share the ring and are paced by snapshots.ts.
+ *
+ * Peers are addressed by member id in messages and by position in the arrays of links.
+ */
+import type { MemberBoot } from '../transport/control.js';
+import { Doorbell } from '../transport/doorbell.js';
+import { EnvelopeKind } from '../transport/envelope.js';
+import { Receiver } from '../transport/receiver.js';
+import { Sender } from '../transport/sender.js';
+import { decodeMessage, MessageEncoder } from './raft/codec.js';
+import type { MemberId, Message } from './raft/types.js';
+
+/** What comes from a peer. `payload` is a view that is valid during the call only. */
+export interface PeerHandler {
+  raft(message: Message): void;
+  snapshotChunk(from: MemberId, transferId: number, sequence: number, payload: Uint8Array): void;
+  snapshotAck(from: MemberId, transferId: number, sequence: number): void;
+}
+
+interface Peer {
+  readonly id: MemberId;
+  readonly sender: Sender;
+  readonly receiver: Receiver;
+}
+
+export class PeerLinks {
+  readonly #peers: Peer[] = [];
+  readonly #byId = new Map<MemberId, Peer>();
+  readonly #encoder = new MessageEncoder();
+  readonly #positions = new Map<MemberId, number>();
+
+  constructor(boot: MemberBoot) {
+    boot.members.forEach((member, position) => {
+      this.#positions.set(member.id, position);
+      const toPeer = boot.toPeers[position];
+      const fromPeer = boot.fromPeers[position];
+      const bell = boot.peerDoorbells[position];
+      if (toPeer === undefined || fromPeer === undefined || bell === undefined) return;
+      const doorbell = new Doorbell(bell);
+      const { incarnation } = boot;
+      const peer = {
+        id: member.id,
+        sender: new Sender({ link: toPeer, incarnation, doorbell }),
+        receiver: new Receiver({ link: fromPeer, incarnation, doorbell }),
+      };
+      this.#peers.push(peer);
+      this.#byId.set(member.id, peer);
+    });
+  }
+
+  /** Position of a member in the cluster's list, -1 for none or unknown. */
+  positionOf(id: MemberId): number {
+    return this.#positions.get(id) ?? -1;
+  }
+
+  /** Sends a Raft message; false when it was dropped for want of room or because the member is unknown. */
+  send(message: Message): boolean {
+    const peer = this.#byId.get(message.to);
+    if (peer === undefined) return false;
+    return peer.sender.trySend(EnvelopeKind.Raft, 0, 0, this.#encoder.encode(message));
+  }
+
+  /** Sends a piece of a snapshot; false when the ring has no room now. */
+  sendChunk(to: MemberId, transferId: number, sequence: number, payload: Uint8Array): boolean {
+    const peer = this.#byId.get(to);
+    return peer?.sender.trySend(EnvelopeKind.SnapshotChunk, sequence & 0xffff, transferId, payload) ?? false;
+  }
+
+  /** Acknowledges a piece of a snapshot. A lost acknowledgement ends the transfer by its timeout. */
+  sendAck(to: MemberId, transferId: number, sequence: number): void {
+    this.#byId.get(to)?.sender.trySend(EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, noBytes);
+  }
+
+  /** Handles what peers sent, at most `recordsMax` from each. Returns true when a peer may have more. */
+  drain(handler: PeerHandler, recordsMax: number, nowMs: number): boolean {
+    let more = false;
+    for (const { id, receiver } of this.#peers) {
+      const taken = receiver.drain(
+        (kind, aux, transferId, payload) => {
+          if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
+          else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(id, transferId, aux, payload);
+          else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(id, transferId, aux);
+        },
+        recordsMax,
+        nowMs,
+      );
+      if (taken >= recordsMax) more = true;
+    }
+    return more;
+  }
+
+  /** When a held-back message (a delay fault) is due, in ms of the turns' clock; Infinity without one. */
+  get dueMs(): number {
+    return this.#peers.reduce((due, { receiver }) => Math.min(due, receiver.dueMs), Number.POSITIVE_INFINITY);
+  }
+
+  flush(): void {
+    for (const { sender } of this.#peers) sender.flush();
+  }
+}
+
+const noBytes = new Uint8Array(0);

@@ -1,0 +1,123 @@
+/**
+ * Proposals of this member's clients, from the request to the applied entry.
+ *
+ * A proposal is `unsent` until Raft takes it (no leader is known, a transfer runs, too much is uncommitted) and `sent`
+ * afterwards. An unsent one is offered again every turn; a sent one never is: it may be in the log already, and a second
+ * copy would be a second write (peer.md §2.4). Both wait at most the request timeout.
+ *
+ * Request ids follow etcd (peer.md §2.3): the member id's low 16 bits above a 48-bit counter that starts at the boot
+ * time. The counter alone is the key here, a safe integer.
+ *
+ * Invariant (B2): every proposal that enters leaves once, by `applied`, `expire`, `cancel` or `failAll`.
+ */
+import { assert } from '../base/assert.js';
+import type { EtcdErrorCode } from '../wire/errors.js';
+import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
+import type { Raft } from './raft/raft.js';
+import { EntryType } from './raft/types.js';
+
+/** Who waits for a proposal: a ring request of the host, or nobody (0) for the member's own proposals. */
+export interface Proposal {
+  readonly requestId: number;
+  readonly method: number;
+  readonly startedMs: number;
+}
+
+interface Unsent {
+  readonly counter: number;
+  readonly data: Uint8Array;
+}
+
+const counterModulus = 2 ** 48;
+
+export class Proposals {
+  readonly #waiting = new Map<number, Proposal>();
+  readonly #counterOfRequest = new Map<number, number>();
+  #unsent: Unsent[] = [];
+  #counter: number;
+
+  /** `startTimeMs`: Unix milliseconds of this start; makes ids of successive starts distinct. */
+  constructor(startTimeMs: number) {
+    this.#counter = (startTimeMs % 2 ** 40) * 256;
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /** The next request id's counter (low 48 bits). */
+  nextCounter(): number {
+    this.#counter = (this.#counter + 1) % counterModulus;
+    return this.#counter;
+  }
+
+  /** Queues an encoded InternalRaftRequest whose header carries `counter`. */
+  add(counter: number, data: Uint8Array, proposal: Proposal): void {
+    assert(!this.#waiting.has(counter), 'request ids are unique', { counter });
+    this.#waiting.set(counter, proposal);
+    if (proposal.requestId >= 0) this.#counterOfRequest.set(proposal.requestId, counter);
+    this.#unsent.push({ counter, data });
+  }
+
+  /** Offers everything unsent to Raft as one batch; what it does not take stays. */
+  offer(raft: Raft): void {
+    if (this.#unsent.length === 0) return;
+    const entries = this.#unsent.map(unsent => ({ type: EntryType.Normal, data: unsent.data }));
+    if (raft.propose(entries) !== 'dropped') this.#unsent = [];
+  }
+
+  /** The proposal of an applied entry of this member; undefined when nobody waits any more. */
+  applied(counter: number): Proposal | undefined {
+    const proposal = this.#waiting.get(counter);
+    if (proposal !== undefined) this.#remove(counter, proposal);
+    return proposal;
+  }
+
+  /** The client went away: the entry may still commit, but nobody is told. An unsent one is withdrawn. */
+  cancel(requestId: number): void {
+    const counter = this.#counterOfRequest.get(requestId);
+    if (counter === undefined) return;
+    this.#remove(counter, this.#waiting.get(counter) as Proposal);
+    this.#unsent = this.#unsent.filter(unsent => unsent.counter !== counter);
+  }
+
+  /**
+   * Ends what has waited for `timeoutMs`: an unsent proposal met its context's deadline, a sent one timed out in Raft.
+   * `leaderElectedMs` and `electionTimeoutMs` decide whether the previous leader's failure is to blame (errors.md).
+   */
+  expire(
+    nowMs: number,
+    timeoutMs: number,
+    leader: { electedMs: number; electionTimeoutMs: number },
+    visit: (proposal: Proposal, error: EtcdErrorCode) => void,
+  ): void {
+    for (const [counter, proposal] of this.#waiting) {
+      // Insertion order is age order: the first that is young enough ends the scan.
+      if (nowMs - proposal.startedMs < timeoutMs) break;
+      this.#remove(counter, proposal);
+      const unsentAt = this.#unsent.findIndex(unsent => unsent.counter === counter);
+      if (unsentAt !== -1) {
+        this.#unsent.splice(unsentAt, 1);
+        visit(proposal, ErrorCode.ContextDeadlineExceeded);
+        continue;
+      }
+      const lostFromMs = leader.electedMs - 2 * leader.electionTimeoutMs;
+      const dueToLeader = proposal.startedMs > lostFromMs && proposal.startedMs < leader.electedMs;
+      visit(proposal, dueToLeader ? ErrorCode.TimeoutDueToLeaderFail : ErrorCode.Timeout);
+    }
+  }
+
+  /** Ends everything: the member stops. */
+  failAll(visit: (proposal: Proposal) => void): void {
+    const proposals = [...this.#waiting.values()];
+    this.#waiting.clear();
+    this.#counterOfRequest.clear();
+    this.#unsent = [];
+    proposals.forEach(visit);
+  }
+
+  #remove(counter: number, proposal: Proposal): void {
+    this.#waiting.delete(counter);
+    this.#counterOfRequest.delete(proposal.requestId);
+  }
+}

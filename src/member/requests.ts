@@ -1,0 +1,199 @@
+/**
+ * Client requests inside a member: check, then propose (writes), wait for a confirmed read (linearizable reads) or
+ * answer from the local state (everything else). Replies are encoded here, in the member's thread.
+ *
+ *     write:  check -> quota -> size -> proposal --applied--> reply
+ *     read:   check -> serializable? local : wait for read index -> reply
+ *
+ * The order of checks is etcd's (errors.md §7), because a client sees which one comes first.
+ */
+import { etcdVersion } from '../base/version.js';
+import type { MemberSettings } from '../transport/control.js';
+import { EtcdErrorCode } from '../wire/errors.js';
+import { encodeInternalRequest, InternalField } from '../wire/internal.js';
+import { decodeDeleteRangeRequest, decodePutRequest, decodeRangeRequest, type RangeRequest } from '../wire/kv.js';
+import { Method } from '../wire/methods.js';
+import { ProtoError } from '../wire/proto.js';
+import { decode, encode } from '../wire/schema.js';
+import { decodeTxnRequest, type TxnRequest } from '../wire/txn.js';
+import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly, isSerializable } from './apply/check.js';
+import type { Reply } from './apply/reply.js';
+import type { HostLink } from './host-link.js';
+import { memberMessage } from './membership/members.js';
+import type { OpenMember } from './open.js';
+import type { Proposal, Proposals } from './proposals.js';
+import { NO_MEMBER } from './raft/types.js';
+import type { Read, Reads } from './reads.js';
+
+/** What requests need of their member. */
+export interface RequestContext {
+  readonly host: HostLink;
+  readonly proposals: Proposals;
+  readonly reads: Reads;
+  readonly open: OpenMember;
+  readonly idMember: number;
+  readonly settings: MemberSettings;
+}
+
+export class Requests {
+  readonly #context: RequestContext;
+  readonly #ids: { cluster_id: bigint; member_id: bigint };
+
+  constructor(context: RequestContext) {
+    this.#context = context;
+    const { boot, identity } = context.open;
+    this.#ids = { cluster_id: boot.clusterId, member_id: identity.id };
+  }
+
+  /** A request of the host. `payload` is a view that is valid during the call only. */
+  open(method: number, requestId: number, payload: Uint8Array, nowMs: number): void {
+    try {
+      const error = this.#dispatch(method, requestId, payload, nowMs);
+      if (error !== undefined) this.#context.host.end(requestId, error);
+    } catch (error) {
+      if (!(error instanceof ProtoError)) throw error;
+      this.#context.host.end(requestId, EtcdErrorCode.Undecodable, error.message);
+    }
+  }
+
+  /** A confirmed read: everything that was committed when it arrived is applied here. */
+  serve(read: Read): void {
+    switch (read.method) {
+      case Method.KvRange:
+        this.#answerRange(read.requestId, decodeRangeRequest(read.payload));
+        return;
+      case Method.KvTxn:
+        this.#answerTxn(read.requestId, decodeTxnRequest(read.payload));
+        return;
+      default:
+        this.#answerMemberList(read.requestId);
+    }
+  }
+
+  /** The entry of a proposal was applied with this outcome. */
+  applied({ requestId }: Proposal, reply: Reply | undefined): void {
+    if (reply !== undefined) this.#answer(requestId, reply);
+  }
+
+  /** Returns an error that is known at once. */
+  #dispatch(method: number, requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+    switch (method) {
+      case Method.KvRange:
+        return this.#range(requestId, payload);
+      case Method.KvPut:
+        return this.#put(requestId, payload, nowMs);
+      case Method.KvDeleteRange: {
+        const error = checkDeleteRange(decodeDeleteRangeRequest(payload));
+        return error ?? this.#propose(InternalField.DeleteRange, requestId, method, payload, nowMs);
+      }
+      case Method.KvTxn:
+        return this.#txn(requestId, payload, nowMs);
+      case Method.KvCompact:
+        return this.#propose(InternalField.Compaction, requestId, method, payload, nowMs);
+      case Method.Alarm:
+        return this.#propose(InternalField.Alarm, requestId, method, payload, nowMs);
+      case Method.MemberList: {
+        const { linearizable } = decode('etcdserverpb.MemberListRequest', payload);
+        if (linearizable) this.#waitForRead(requestId, method, payload);
+        else this.#answerMemberList(requestId);
+        return undefined;
+      }
+      case Method.Status:
+        this.#answerStatus(requestId);
+        return undefined;
+      default:
+        return EtcdErrorCode.UnknownMethod;
+    }
+  }
+
+  #range(requestId: number, payload: Uint8Array): EtcdErrorCode | undefined {
+    const request = decodeRangeRequest(payload);
+    const error = checkRange(request);
+    if (error !== undefined) return error;
+    if (request.serializable) this.#answerRange(requestId, request);
+    else this.#waitForRead(requestId, Method.KvRange, payload);
+    return undefined;
+  }
+
+  #put(requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+    const request = decodePutRequest(payload);
+    const error = checkPut(request);
+    if (error !== undefined) return error;
+    return this.#propose(InternalField.Put, requestId, Method.KvPut, payload, nowMs);
+  }
+
+  #txn(requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+    const request = decodeTxnRequest(payload);
+    const error = checkTxn(request, this.#context.settings.maxTxnOps);
+    if (error !== undefined) return error;
+    if (!isReadOnly(request)) return this.#propose(InternalField.Txn, requestId, Method.KvTxn, payload, nowMs);
+    if (isSerializable(request)) this.#answerTxn(requestId, request);
+    else this.#waitForRead(requestId, Method.KvTxn, payload);
+    return undefined;
+  }
+
+  #propose(
+    field: InternalField,
+    requestId: number,
+    method: number,
+    payload: Uint8Array,
+    nowMs: number,
+  ): EtcdErrorCode | undefined {
+    const { proposals, idMember, settings } = this.#context;
+    const counter = proposals.nextCounter();
+    const data = encodeInternalRequest(field, payload, idMember, counter);
+    if (data.length > settings.maxRequestBytes) return EtcdErrorCode.RequestTooLarge;
+    proposals.add(counter, data, { requestId, method, startedMs: nowMs });
+    return undefined;
+  }
+
+  #waitForRead(requestId: number, method: number, payload: Uint8Array): void {
+    this.#context.reads.add({ requestId, method, payload: payload.slice() });
+  }
+
+  #answerRange(requestId: number, request: RangeRequest): void {
+    const { open } = this.#context;
+    this.#answer(requestId, open.state.applier.range(request, open.raft.term));
+  }
+
+  #answerTxn(requestId: number, request: TxnRequest): void {
+    const { open } = this.#context;
+    this.#answer(requestId, open.state.applier.readTxn(request, open.raft.term));
+  }
+
+  #answerMemberList(requestId: number): void {
+    const { open, host } = this.#context;
+    const header = { ...this.#ids, raft_term: BigInt(open.raft.term) };
+    const members = open.state.members.list().map(memberMessage);
+    host.reply(requestId, encode('etcdserverpb.MemberListResponse', { header, members }));
+  }
+
+  #answerStatus(requestId: number): void {
+    const { host, open, settings } = this.#context;
+    const { raft, state } = open;
+    const response = encode('etcdserverpb.StatusResponse', {
+      header: {
+        ...this.#ids,
+        revision: BigInt(state.applier.currentRevision),
+        raft_term: BigInt(raft.term),
+      },
+      version: etcdVersion,
+      dbSize: BigInt(state.store.sizeBytes()),
+      dbSizeInUse: BigInt(state.store.sizeInUseBytes()),
+      dbSizeQuota: BigInt(settings.quotaBackendBytes),
+      leader: raft.leader,
+      raftIndex: BigInt(raft.committedIndex),
+      raftTerm: BigInt(raft.term),
+      raftAppliedIndex: BigInt(raft.appliedIndex),
+      storageVersion: state.members.clusterVersion ?? '',
+      errors: raft.leader === NO_MEMBER ? ['etcdserver: no leader'] : [],
+      downgradeInfo: {},
+    });
+    host.reply(requestId, response);
+  }
+
+  #answer(requestId: number, reply: Reply): void {
+    if ('ok' in reply) this.#context.host.reply(requestId, reply.ok);
+    else this.#context.host.end(requestId, reply.error);
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What crosses a thread beside ring records: the boot message, the control verbs and the status cells.
+ *
+ * Control verbs travel over comlink and are few (start, campaign, stop); requests never do. Cells are numbers a member
+ * publishes and the host reads whenever it likes: each cell is written by one thread only, and a torn view across two
+ * cells is possible and harmless, because every cell is meaningful by itself.
+ */
+import type { DoorbellBuffer } from './doorbell.js';
+import type { LinkBuffers } from './layout.js';
+
+/** Position of each number in a member's status cells. */
+export const Cell = {
+  role: 0,
+  term: 1,
+  leaderPosition: 2,
+  commitIndex: 3,
+  appliedIndex: 4,
+  revision: 5,
+  alarms: 6,
+  turns: 7,
+  publishedAttributes: 8,
+  count: 16,
+} as const;
+
+/** Values of Cell.role. */
+export const Role = { follower: 0, preCandidate: 1, candidate: 2, leader: 3 } as const;
+
+/** Bits of Cell.alarms, one per alarm type of etcdserverpb.AlarmType (1 = NOSPACE, 2 = CORRUPT). */
+export function alarmBit(alarmType: number): number {
+  return 1 << alarmType;
+}
+
+/** Status numbers of one member, shared between its thread (writer) and the host (reader). */
+export class StatusCells {
+  readonly #cells: Float64Array;
+
+  constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(Cell.count * 8)) {
+    this.#cells = new Float64Array(buffer);
+  }
+
+  get buffer(): SharedArrayBuffer {
+    return this.#cells.buffer as SharedArrayBuffer;
+  }
+
+  get(cell: number): number {
+    return this.#cells[cell] as number;
+  }
+
+  set(cell: number, value: number): void {
+    this.#cells[cell] = value;
+  }
+}
+
+/** One member as the cluster was founded. Ids are uint64, carried as bigint (structured clone keeps them). */
+export interface MemberIdentity {
+  readonly id: bigint;
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+  readonly clientUrls: readonly string[];
+}
+
+/** The settings every member thread gets; names and defaults as etcd's flags (server-config). */
+export interface MemberSettings {
+  readonly heartbeatIntervalMs: number;
+  readonly electionTimeoutMs: number;
+  readonly snapshotCount: number;
+  readonly snapshotCatchUpEntries: number;
+  readonly maxTxnOps: number;
+  readonly maxRequestBytes: number;
+  /** 0 = etcd's default of 2 GiB, negative = no quota. */
+  readonly quotaBackendBytes: number;
+  /** False only for --ephemeral: no fsync, because the directory is removed on exit. */
+  readonly durable: boolean;
+}
+
+/** Everything a member thread needs to boot; sent as workerData. */
+export interface MemberBoot {
+  /** Position of this member in `members`. */
+  readonly position: number;
+  readonly clusterId: bigint;
+  readonly members: readonly MemberIdentity[];
+  readonly directory: string;
+  readonly settings: MemberSettings;
+  /** How often this member was started in this process, from 1; stamped on every record it sends. */
+  readonly incarnation: number;
+  /** Unix milliseconds at start: request ids are counted from it (peer.md §2.3). */
+  readonly startTimeMs: number;
+  readonly seed: number;
+  /** This member's doorbell, the host's, and every member's by position. */
+  readonly doorbell: DoorbellBuffer;
+  readonly hostDoorbell: DoorbellBuffer;
+  readonly peerDoorbells: readonly DoorbellBuffer[];
+  readonly cells: SharedArrayBuffer;
+  readonly fromHost: LinkBuffers;
+  readonly toHost: LinkBuffers;
+  /** Indexed by member position; undefined at the own position. */
+  readonly fromPeers: readonly (LinkBuffers | undefined)[];
+  readonly toPeers: readonly (LinkBuffers | undefined)[];
+}
+
+/** What a member says of itself once its store is open. */
+export interface MemberReport {
+  readonly lastTerm: number;
+  readonly lastIndex: number;
+  readonly appliedIndex: number;
+  /** True when this start founded the member's log. */
+  readonly founded: boolean;
+}
+
+/** The control verbs of a member thread. */
+export interface MemberControl {
+  /** Opens the store and starts the loop. Rejects with a plain Error whose message is for the operator. */
+  start(): Promise<MemberReport>;
+  /** Asks this member to stand for election at once (first election of a new cluster, or after a full restart). */
+  campaign(): void;
+  /** Commits what is buffered, closes the store and lets the thread end. */
+  stop(): Promise<void>;
+  /** Ends the thread at the next turn edge without committing anything: the in-process kill -9. */
+  crash(): void;
+}

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { clusterOptions, evenSizeWarning, readFlags, unknownVariables } from '../../src/cli/flags.js';
+
+test('flags in all of etcd’s spellings', () => {
+  const values = readFlags(['--members', '5', '-data-dir=x', '--ephemeral=false', '--log-level', 'warn'], {});
+  assert.deepEqual(
+    [...values],
+    [
+      ['members', '5'],
+      ['data-dir', 'x'],
+      ['ephemeral', 'false'],
+      ['log-level', 'warn'],
+    ],
+  );
+});
+
+test('every flag is an environment variable, but not both at once', () => {
+  const environment = { ETCD_ELECTION_TIMEOUT: '2000', ETCD_MAX_TXN_OPS: '7', HOME: '/' };
+  const options = clusterOptions(readFlags([], environment), [1, 2, 3]);
+  assert.equal(options.electionTimeoutMs, 2000);
+  assert.equal(options.maxTxnOps, 7);
+  assert.throws(() => readFlags(['--election-timeout=1'], environment), /conflicting environment variable/);
+  assert.deepEqual(unknownVariables({ ...environment, ETCD_NONSENSE: '1' }), ['ETCD_NONSENSE']);
+});
+
+test('bad flags say what to write instead', () => {
+  assert.throws(() => readFlags(['--datadir', 'x'], {}), /unknown flag --datadir/);
+  assert.throws(() => readFlags(['--client-urls', 'x'], {}), /did you mean --listen-client-urls/);
+  assert.throws(() => readFlags(['--members'], {}), /--members needs a value/);
+  assert.throws(() => readFlags(['extra'], {}), /unexpected argument extra/);
+  assert.throws(() => clusterOptions(readFlags(['--members=three'], {}), []), /--members is a whole number/);
+  assert.throws(() => clusterOptions(readFlags(['--log-level=loud'], {}), []), /--log-level loud is not one of/);
+  assert.throws(() => clusterOptions(readFlags(['--ephemeral=maybe'], {}), []), /true or false/);
+});
+
+test('the command’s defaults', () => {
+  const options = clusterOptions(new Map(), [2379, 22379, 32379, 42379]);
+  assert.deepEqual(options, { members: 3, dataDir: 'kvorum.data', ports: [2379, 22379, 32379], logLevel: 'info' });
+  const ephemeral = clusterOptions(readFlags(['--ephemeral', '--listen-client-urls=http://a:1,http://a:2'], {}), []);
+  assert.deepEqual(ephemeral, {
+    members: 2,
+    ephemeral: true,
+    listenClientUrls: ['http://a:1', 'http://a:2'],
+    logLevel: 'info',
+  });
+});
+
+test('even sizes are warned of with the quorum arithmetic', () => {
+  assert.equal(evenSizeWarning(3), undefined);
+  assert.equal(
+    evenSizeWarning(4),
+    '4 members need 3 for a quorum and survive 1 failure, no more than 3 members do; use 3 or 5',
+  );
+  assert.match(evenSizeWarning(2) as string, /survive 0 failures/);
+});

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { StartError } from '../../src/host/data-directory.js';
+import { type ClusterOptions, resolveOptions } from '../../src/host/options.js';
+
+function refusal(options: ClusterOptions): string {
+  try {
+    resolveOptions(options);
+  } catch (error) {
+    assert.ok(error instanceof StartError);
+    assert.ok(!error.message.includes('\n'), 'one line');
+    return error.message;
+  }
+  assert.fail('not refused');
+}
+
+test('defaults are etcd’s', () => {
+  const { members, settings, token, listen } = resolveOptions({});
+  assert.equal(members, 3);
+  assert.equal(token, 'etcd-cluster');
+  assert.deepEqual(
+    listen,
+    [0, 0, 0].map(port => ({ host: '127.0.0.1', port })),
+  );
+  assert.deepEqual(settings, {
+    heartbeatIntervalMs: 100,
+    electionTimeoutMs: 1000,
+    snapshotCount: 10_000,
+    snapshotCatchUpEntries: 5_000,
+    maxTxnOps: 128,
+    maxRequestBytes: 1_572_864,
+    quotaBackendBytes: 0,
+    durable: false,
+  });
+  assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);
+});
+
+test('etcd’s own refusals keep etcd’s text', () => {
+  assert.equal(
+    refusal({ electionTimeoutMs: 300 }),
+    '--election-timeout[300ms] should be at least as 5 times as --heartbeat-interval[100ms]',
+  );
+  assert.equal(
+    refusal({ electionTimeoutMs: 60_000 }),
+    '--election-timeout[60000ms] is too long, and should be set less than 50000ms',
+  );
+});
+
+test('other refusals name the option and a way out', () => {
+  assert.match(refusal({ members: 0 }), /--members .*; use 3/);
+  assert.match(refusal({ members: 8 }), /--members/);
+  assert.match(refusal({ ephemeral: true, dataDir: 'x' }), /--ephemeral and --data-dir/);
+  assert.match(refusal({ members: 3, listenClientUrls: ['http://127.0.0.1:1'] }), /names 1 URLs for 3 members/);
+  assert.match(refusal({ listenClientUrls: ['127.0.0.1:2379'] }), /write http:\/\/127\.0\.0\.1:2379/);
+  assert.match(refusal({ listenClientUrls: ['http://127.0.0.1:70000'] }), /no valid port/);
+  assert.match(refusal({ listenClientUrls: ['http://h:1', 'http://h:1', 'http://h:2'] }), /twice/);
+  assert.match(refusal({ snapshotCount: 0 }), /--snapshot-count/);
+  assert.match(refusal({ ports: [1, 2], members: 3 }), /names 2 ports for 3 members/);
+});
+
+test('URLs with IPv6 hosts', () => {
+  assert.deepEqual(resolveOptions({ listenClientUrls: ['http://[::1]:2379/'] }).listen, [{ host: '::1', port: 2379 }]);
+});
