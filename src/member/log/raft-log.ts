@@ -29,6 +29,7 @@ import {
   type LogStorage,
   type SnapshotMetadata,
 } from '../raft/types.js';
+import type { BeforeWrite } from '../store/environment.js';
 import type { Stamp } from '../store/stamp.js';
 import { asStorageError, StorageError, StorageErrorKind } from '../store/storage-error.js';
 import { EntryCache } from './entry-cache.js';
@@ -55,6 +56,7 @@ export class RaftLog implements LogStorage {
   readonly #environment: LogEnvironment;
   readonly #wal: WriteAheadLog;
   readonly #cacheBytesMax: number;
+  readonly #beforeWrite: BeforeWrite | undefined;
   readonly #scratch = new Scratch(SCRATCH_KEEP_BYTES);
   readonly #cache: EntryCache;
   #hardState: HardState;
@@ -97,6 +99,7 @@ export class RaftLog implements LogStorage {
     this.#environment = environment;
     this.#wal = wal;
     this.#cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_DEFAULT;
+    this.#beforeWrite = options.beforeWrite;
     this.#hardState = meta.hardState;
     this.#confStates = meta.confStates;
     this.#compactedIndex = meta.compactedIndex;
@@ -312,10 +315,16 @@ export class RaftLog implements LogStorage {
         this.#guard(() => this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX));
       }
     } finally {
-      this.#state = 'closed';
-      this.#wal.close();
-      await this.#environment.close();
+      await this.abandon();
     }
+  }
+
+  /** Closes the files and writes nothing: what a crash leaves. Idempotent. */
+  async abandon(): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#wal.close();
+    await this.#environment.close();
   }
 
   // Records.
@@ -352,6 +361,7 @@ export class RaftLog implements LogStorage {
   }
 
   #writeRecord(type: number, entries: readonly Entry[]): void {
+    this.#beforeWrite?.('wal', this.#scratch.length);
     const sequence = this.#wal.append(this.#scratch, type);
     this.#accept(entries);
     this.#await(sequence, entries);
