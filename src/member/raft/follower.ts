@@ -71,13 +71,13 @@ export function forwardToLeader(core: RaftCore, message: Message): void {
   core.outbox.put({ ...message, to: core.leader });
 }
 
+/**
+ * Whether the snapshot took the log's place. Its configuration need not name this member: it may be from before this
+ * member joined (the change that adds it follows in the log), or tell it that it was removed.
+ */
 function restoreSnapshot(core: RaftCore, snapshot: SnapshotMetadata): boolean {
   const { log } = core;
   if (snapshot.index <= log.committed) return false;
-  const { voters, learners, votersOutgoing } = snapshot.confState;
-  const isMember = voters.includes(core.id) || learners.includes(core.id) || votersOutgoing.includes(core.id);
-  // Not meant for this member, or from before it was one.
-  if (!isMember) return false;
   if (log.matches(snapshot.index, snapshot.term)) {
     log.commitTo(snapshot.index);
     return false;
