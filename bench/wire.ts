@@ -5,6 +5,9 @@
  *
  * 16-byte keys, 256-byte values. Each number is the best of five rounds after a warm-up: the machine's noise only adds.
  */
+
+import { encodePut } from '../src/client/requests.js';
+import { decodePutResult } from '../src/client/results.js';
 import { ResponseHeaderTemplate } from '../src/wire/header.js';
 import {
   decodeInternalRequest,
@@ -68,6 +71,8 @@ const kv = encodeKeyValue(record);
 const kvs = Array.from({ length: 100 }, () => kv);
 const header = new ResponseHeaderTemplate(0xcdf818194e3a8c32n, 0x8e9e05c52164694dn);
 const peek = newInternalRequest();
+const text = 'x'.repeat(256);
+const putReply = encodePutResponse(header, 1_000_000, 2);
 
 measure('put request, decode', () => decodePutRequest(put).key.length);
 measure('put request with lease, decode', () => decodePutRequest(putWithLease).key.length);
@@ -89,5 +94,7 @@ measure(
   'range reply of 100, encode',
   () => encodeRangeResponse(header, 1_000_000, 2, { kvs, more: false, count: 100 }).length,
 );
+measure('client: put request of two texts, encode', () => encodePut('/registry/pods/x', text, undefined).length);
+measure('client: put reply, decode', () => decodePutResult(putReply).revision);
 measure('put request by the generic codec, decode', () => decode('etcdserverpb.PutRequest', put).key.length);
 process.stdout.write(`(${sink % 10})\n`);
