@@ -52,6 +52,9 @@ LeaseRevokeRequest 1:ID:int64
 LeaseRevokeResponse 1:header:ResponseHeader
 LeaseTimeToLiveRequest 1:ID:int64 2:keys:bool
 LeaseTimeToLiveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:grantedTTL:int64 5:keys:bytes*
+StatusRequest
+StatusResponse 1:header:ResponseHeader 2:version:string 3:dbSize:int64 4:leader:uint64 5:raftIndex:uint64 \
+ 6:raftTerm:uint64 7:raftAppliedIndex:uint64 8:errors:string* 9:dbSizeInUse:int64 10:isLearner:bool
 HashKVRequest 1:revision:int64
 HashKVResponse 1:header:ResponseHeader 2:hash:uint32 3:compact_revision:int64 4:hash_revision:int64
 `;
