@@ -73,6 +73,11 @@ export function utf8Encode(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
+/** Writes the text's UTF-8 at `offset` and returns its length; `target` must have room for three bytes a UTF-16 unit. */
+export function utf8EncodeInto(text: string, target: Uint8Array, offset: number): number {
+  return encoder.encodeInto(text, target.subarray(offset)).written;
+}
+
 /** The text in bytes[start, end), or undefined when it is not valid UTF-8. Works on shared memory too. */
 export function utf8Decode(bytes: Uint8Array, start = 0, end = bytes.length): string | undefined {
   if (end - start <= 64) {

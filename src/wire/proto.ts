@@ -12,7 +12,7 @@
  * those of etcd's Go decoder. Varints longer than ten bytes are malformed; excess bits of the tenth byte are dropped.
  */
 import { assert } from '../base/assert.js';
-import { copyBytes, utf8Decode, utf8Encode } from '../base/bytes.js';
+import { copyBytes, utf8Decode, utf8EncodeInto } from '../base/bytes.js';
 
 /** The bytes are not the message that they should be. `message` is fit to be shown to the client. */
 export class ProtoError extends Error {
@@ -378,7 +378,22 @@ export class ProtoWriter {
   }
 
   stringField(field: number, value: string): void {
-    if (value !== '' && !this.shortAsciiField(field, value)) this.messageField(field, utf8Encode(value));
+    if (value !== '' && !this.shortAsciiField(field, value)) this.textField(field, value);
+  }
+
+  /** Writes a text behind a length of the size it has if all is ASCII, and moves it in the rare case that it is not. */
+  private textField(field: number, value: string): void {
+    this.tag(field, WireType.Bytes);
+    this.reserve(10 + 3 * value.length);
+    const guessed = varintSize(value.length);
+    const written = utf8EncodeInto(value, this.buffer, this.position + guessed);
+    const size = varintSize(written);
+    if (size !== guessed) {
+      const from = this.position + guessed;
+      this.buffer.copyWithin(this.position + size, from, from + written);
+    }
+    this.varint(written);
+    this.position += written;
   }
 
   /** Writes a text of up to 64 ASCII characters without a detour; false, and nothing written, when it is not one. */

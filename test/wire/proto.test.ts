@@ -199,6 +199,21 @@ test('fields of proto3 leave zeros out, embedded messages do not', () => {
   );
 });
 
+test('texts of every length and alphabet', () => {
+  for (const letter of ['a', 'é', '€', '\u{1f600}', '\ud800']) {
+    for (const length of [1, 20, 42, 43, 64, 65, 127, 128, 6000, 16_384]) {
+      const text = letter.repeat(length);
+      const writer = new ProtoWriter(16);
+      writer.stringField(3, text);
+      writer.boolField(4, true);
+      const cursor = new ProtoReader(writer.finish());
+      assert.equal(cursor.tag(), 0x1a);
+      assert.deepEqual(Buffer.from(cursor.bytes()), Buffer.from(text));
+      assert.equal(cursor.tag(), 0x20);
+    }
+  }
+});
+
 test('embedded messages of every length get the shortest length, and finished messages stay as they are', () => {
   const writer = new ProtoWriter(16);
   const finished: [Uint8Array, number][] = [];
