@@ -106,7 +106,9 @@ export class Reads {
 
   /** Ends rounds that were not confirmed within `timeoutMs`. */
   expire(nowMs: number, timeoutMs: number, visit: (read: Read, error: EtcdErrorCode) => void): void {
-    const fail = (round: Round): void => round.reads.forEach(read => visit(read, ErrorCode.Timeout));
+    const fail = (round: Round): void => {
+      for (const read of round.reads) visit(read, ErrorCode.Timeout);
+    };
     for (const [context, round] of this.#asked) {
       if (nowMs - round.startedMs < timeoutMs) continue;
       this.#asked.delete(context);
