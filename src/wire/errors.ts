@@ -178,22 +178,3 @@ export function isEtcdErrorCode(code: number): code is EtcdErrorCode {
 export function etcdErrorName(code: EtcdErrorCode): string {
   return namesByCode[code] as string;
 }
-
-/** The gRPC status names as Go prints them in `rpc error: code = <name> desc = <text>`. */
-export function grpcCodeName(code: number): string {
-  const name = Object.entries(GrpcCode).find(([, value]) => value === code)?.[0];
-  if (name === undefined) return `Code(${code})`;
-  return name === 'Ok' ? 'OK' : name;
-}
-
-/** `WatchResponse.cancel_reason` texts that are not the text of a row above. */
-export const WatchCancelReason = {
-  DuplicateId: 'mvcc: duplicate watch ID provided on the WatchStream',
-  EmptyRange: 'mvcc: watcher range is empty',
-} as const;
-
-/** A row as Go prints a status error: the form in which watch cancel reasons carry auth errors. */
-export function rpcErrorText(code: EtcdErrorCode): string {
-  const { grpcCode, message } = etcdError(code);
-  return `rpc error: code = ${grpcCodeName(grpcCode)} desc = ${message}`;
-}

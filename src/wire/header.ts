@@ -6,14 +6,7 @@
  * The two ids never change while a member runs, so their bytes are made once. The whole is at most 44 bytes, so its
  * length is always one byte. The header is field 1 of every response that has one.
  */
-import { ProtoReader, ProtoWriter } from './proto.js';
-
-export interface ResponseHeader {
-  readonly clusterId: bigint;
-  readonly memberId: bigint;
-  readonly revision: number;
-  readonly raftTerm: number;
-}
+import { ProtoWriter } from './proto.js';
 
 export class ResponseHeaderTemplate {
   private readonly ids: Uint8Array;
@@ -40,27 +33,4 @@ export function writeInnerHeader(writer: ProtoWriter, revision: number): void {
   const start = writer.open(1);
   writer.int64Field(3, revision);
   writer.close(start);
-}
-
-const FIELDS = ['', 'ClusterId', 'MemberId', 'Revision', 'RaftTerm'];
-
-/** Reads to the reader's end. */
-export function readResponseHeader(reader: ProtoReader): ResponseHeader {
-  let clusterId = 0n;
-  let memberId = 0n;
-  let revision = 0;
-  let raftTerm = 0;
-  while (reader.more()) {
-    const tag = reader.tag();
-    if (tag === 0x08) clusterId = reader.uint64();
-    else if (tag === 0x10) memberId = reader.uint64();
-    else if (tag === 0x18) revision = reader.int64();
-    else if (tag === 0x20) raftTerm = reader.int64();
-    else reader.skipUnknown(tag, FIELDS);
-  }
-  return { clusterId, memberId, revision, raftTerm };
-}
-
-export function decodeResponseHeader(bytes: Uint8Array): ResponseHeader {
-  return readResponseHeader(new ProtoReader(bytes));
 }

@@ -1,14 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  EtcdErrorCode,
-  etcdError,
-  etcdErrorName,
-  GrpcCode,
-  grpcCodeName,
-  isEtcdErrorCode,
-  rpcErrorText,
-} from '../../src/wire/errors.js';
+import { EtcdErrorCode, etcdError, etcdErrorName, GrpcCode, isEtcdErrorCode } from '../../src/wire/errors.js';
 
 test('every code is unique, fits u16, and finds its row', () => {
   const codes = Object.values(EtcdErrorCode);
@@ -45,13 +37,4 @@ test('the two rows etcd forgets to map leave as Unknown', () => {
 test('a detail completes the text and leaves the table alone', () => {
   assert.equal(etcdError(EtcdErrorCode.Undecodable, 'x').message, 'grpc: error unmarshalling request: x');
   assert.equal(etcdError(EtcdErrorCode.Undecodable).message, 'grpc: error unmarshalling request: ');
-});
-
-test('status errors print as Go prints them', () => {
-  assert.equal(
-    rpcErrorText(EtcdErrorCode.PermissionDenied),
-    'rpc error: code = PermissionDenied desc = etcdserver: permission denied',
-  );
-  assert.equal(grpcCodeName(0), 'OK');
-  assert.equal(grpcCodeName(99), 'Code(99)');
 });

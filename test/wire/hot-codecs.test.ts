@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytesToHex, hexToBytes, utf8Encode } from '../../src/base/bytes.js';
 import { Prng } from '../../src/base/prng.js';
-import { decodeResponseHeader, ResponseHeaderTemplate } from '../../src/wire/header.js';
+import { ResponseHeaderTemplate } from '../../src/wire/header.js';
 import {
   decodeCompactionRequest,
   decodeDeleteRangeRequest,
@@ -154,13 +154,6 @@ agree('mvccpb.KeyValue', decodeKeyValue, message => ({
   value: message.value,
   lease: message.lease,
 }));
-agree('etcdserverpb.ResponseHeader', decodeResponseHeader, message => ({
-  clusterId: message.cluster_id,
-  memberId: message.member_id,
-  revision: Number(message.revision),
-  raftTerm: Number(BigInt.asIntN(64, message.raft_term)),
-}));
-
 test('requests decode in the middle of a larger array', () => {
   const bytes = hexToBytes('ffff 0a0161 120131 ffff');
   assert.deepEqual(decodePutRequest(bytes, 2, 8).value, utf8Encode('1'));
