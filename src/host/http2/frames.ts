@@ -118,7 +118,8 @@ export function sendSettings(output: OutputBuffer, settings: readonly (readonly 
 
 /** The acknowledgement of a SETTINGS frame. */
 export function sendSettingsAck(output: OutputBuffer): void {
-  writeFrameHeader(output.bytes, output.reserve(frameHeaderBytes), 0, FrameType.Settings, Flag.Ack, 0);
+  const at = output.reserve(frameHeaderBytes);
+  writeFrameHeader(output.bytes, at, 0, FrameType.Settings, Flag.Ack, 0);
 }
 
 /** PING (§6.7) with the eight octets at `data[from]`. */

@@ -55,7 +55,10 @@ export class OutputBuffer {
     return this.#fullBytes + this.#at;
   }
 
-  /** Makes room for `length` bytes in one piece and returns their place in `bytes`, which the caller must fill. */
+  /**
+   * Makes room for `length` bytes in one piece and returns their place in `bytes`, which the caller must fill. `bytes` may
+   * be another array afterwards: read it behind the call.
+   */
   reserve(length: number): number {
     const at = this.#at;
     if (at + length <= this.bytes.length) {
