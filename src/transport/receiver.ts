@@ -128,8 +128,9 @@ export class Receiver {
 
   /**
    * Hands up to `recordsMax` records to `handler` (a fragmented message is handed over with its last record), gives their
-   * room back, and rings the producer if it waits for room. Returns the number of records and delayed messages taken: 0
-   * means that there is nothing to do. `nowMs` is any monotone clock, and needed only if faults may be set on this link.
+   * room back, and rings the producer if it waits for room. Returns the number of records and delayed messages taken. With
+   * fewer than `recordsMax` the ring was empty; otherwise there may be more, for which no bell will ring: drain again
+   * before you wait. `nowMs` is any monotone clock, and needed only if faults may be set on this link.
    */
   drain(handler: MessageHandler, recordsMax: number, nowMs = 0): number {
     assert(!this.#draining, 'receiver: a handler does not drain the link it is called by');
