@@ -65,12 +65,13 @@ const PREFIX_ENTRY = 0x65;
 const META_KEY = new Uint8Array([0x21]);
 const META_VERSION = 1;
 const ENTRY_KEY_BYTES = 9;
+const SCRATCH_BYTES = 64 << 10;
 const SCRATCH_KEEP_BYTES = 1 << 20;
 const PUT_OVERHEAD_BYTES = 32;
 
 export class LogEnvironment {
   readonly #environment: Environment;
-  readonly #scratch = new Scratch(SCRATCH_KEEP_BYTES);
+  readonly #scratch = new Scratch(SCRATCH_BYTES);
   readonly #key = new Uint8Array(ENTRY_KEY_BYTES);
 
   private constructor(environment: Environment) {

@@ -32,10 +32,18 @@ import {
 import type { BeforeWrite } from '../store/environment.js';
 import type { Stamp } from '../store/stamp.js';
 import { asStorageError, StorageError, StorageErrorKind } from '../store/storage-error.js';
+import {
+  type ConfStateHistory,
+  confStateAt,
+  confStatesFrom,
+  confStatesUpTo,
+  withConfState,
+} from './conf-state-history.js';
 import { EntryCache } from './entry-cache.js';
 import { Scratch } from './log-codec.js';
-import type { IndexedConfState, LogEnvironment, LogMeta } from './log-environment.js';
+import type { LogEnvironment, LogMeta } from './log-environment.js';
 import { type OpenedLog, openLog, type RaftLogOptions } from './log-open.js';
+import { WaitingRecords } from './waiting-records.js';
 import { WAL_RECORD_HEADER_BYTES, type WalRecord } from './wal-file.js';
 import { logRecordBytes, readLogRecord, writeConfStateRecord, writeLogRecord } from './wal-record.js';
 import type { WriteAheadLog } from './write-ahead-log.js';
@@ -43,9 +51,10 @@ import type { WriteAheadLog } from './write-ahead-log.js';
 export type { RaftLogOptions } from './log-open.js';
 
 const CACHE_BYTES_DEFAULT = 16 << 20;
+const SCRATCH_BYTES = 64 << 10;
 const SCRATCH_KEEP_BYTES = 1 << 20;
-/** One call of flushIfDue() moves at most this much: measured to keep its time at p99 below 10 ms. */
-const MOVE_ENTRIES_MAX = 1024;
+/** One move takes at most this much, however few entries it is. */
+const MOVE_ENTRIES_MAX_DEFAULT = 1024;
 const MOVE_BYTES_MAX = 1 << 20;
 const REMOVE_ENTRIES_MAX = 1024;
 /** A quiet log is moved to LMDB after this long. */
@@ -56,13 +65,14 @@ export class RaftLog implements LogStorage {
   readonly #environment: LogEnvironment;
   readonly #wal: WriteAheadLog;
   readonly #cacheBytesMax: number;
+  readonly #moveEntriesMax: number;
   readonly #beforeWrite: BeforeWrite | undefined;
-  readonly #scratch = new Scratch(SCRATCH_KEEP_BYTES);
+  readonly #scratch = new Scratch(SCRATCH_BYTES);
   readonly #cache: EntryCache;
   #hardState: HardState;
   /** The hard state differs from what the last write carried. */
   #hardStateIsNews = false;
-  #confStates: readonly IndexedConfState[];
+  #confStates: ConfStateHistory;
   #compactedIndex: number;
   #compactedTerm: number;
   #stateGeneration: number;
@@ -73,8 +83,7 @@ export class RaftLog implements LogStorage {
   #presentFirst: number;
   /** No entry from here on is in LMDB; what is there behind movedIndex was replaced. */
   #presentEnd: number;
-  /** Records LMDB has not taken, oldest first: their sequences and the last log index each still stands for. */
-  readonly #waiting: { readonly sequence: number; lastIndex: number }[] = [];
+  readonly #waiting = new WaitingRecords();
   #activitySequence = 0;
   #activityMs = 0;
   #state: 'open' | 'failed' | 'closed' = 'open';
@@ -99,6 +108,7 @@ export class RaftLog implements LogStorage {
     this.#environment = environment;
     this.#wal = wal;
     this.#cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_DEFAULT;
+    this.#moveEntriesMax = options.moveEntriesMax ?? MOVE_ENTRIES_MAX_DEFAULT;
     this.#beforeWrite = options.beforeWrite;
     this.#hardState = meta.hardState;
     this.#confStates = meta.confStates;
@@ -111,15 +121,15 @@ export class RaftLog implements LogStorage {
     this.#presentFirst = environment.presentIndexes(0, Number.MAX_SAFE_INTEGER, 1)[0] ?? this.#presentEnd;
     this.#cache = new EntryCache(meta.lastIndex + 1);
     for (const record of recovered.records) this.#replay(record);
-    this.#checkLoaded(meta);
-    while (this.#waiting.length > 0) this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX);
+    if (this.#hardState.commit > this.lastIndex()) throw lostEntries(this.#hardState.commit, this.lastIndex());
+    while (this.#waiting.length > 0) this.#movePiece();
     wal.start();
   }
 
   // Reading: LogStorage.
 
   initialState(): { readonly hardState: HardState; readonly confState: ConfState } {
-    return { hardState: this.#hardState, confState: this.#confStates[this.#confStates.length - 1]!.confState };
+    return { hardState: this.#hardState, confState: confStateAt(this.#confStates, this.lastIndex()) };
   }
 
   firstIndex(): number {
@@ -158,7 +168,7 @@ export class RaftLog implements LogStorage {
   metadataAt(index: number): SnapshotMetadata {
     const term = this.term(index);
     assert(term !== undefined, 'no term for this index', { index, first: this.firstIndex(), last: this.lastIndex() });
-    return { index, term, confState: this.#confStateAt(index) };
+    return { index, term, confState: confStateAt(this.#confStates, index) };
   }
 
   /** Which `state-<n>` directory belongs to this log. */
@@ -222,7 +232,7 @@ export class RaftLog implements LogStorage {
       this.#makeRoom(scratch.length - WAL_RECORD_HEADER_BYTES);
       this.#writeRecord(type, []);
     });
-    this.#addConfState({ index, confState });
+    this.#confStates = withConfState(this.#confStates, { index, confState });
   }
 
   /**
@@ -236,7 +246,7 @@ export class RaftLog implements LogStorage {
     assert(term !== undefined && toIndex <= this.#hardState.commit, 'compaction beyond the commit index', { toIndex });
     this.#compactedTerm = term;
     this.#compactedIndex = toIndex;
-    this.#confStates = this.#confStates.filter((_, at, all) => at === all.length - 1 || all[at + 1]!.index > toIndex);
+    this.#confStates = confStatesFrom(this.#confStates, toIndex);
     this.#cache.dropBefore(toIndex + 1);
   }
 
@@ -258,7 +268,7 @@ export class RaftLog implements LogStorage {
       this.#stateGeneration = stateGeneration;
       this.#hardState = hardStateAfterSnapshot(hardState ?? this.#hardState, metadata);
       this.#bootstrapped = true;
-      this.#waiting.length = 0;
+      this.#waiting.clear();
       this.#move(0, 0);
     });
   }
@@ -279,9 +289,8 @@ export class RaftLog implements LogStorage {
       );
     }
     if (appliedIndex > this.#hardState.commit) this.#setHardState({ ...this.#hardState, commit: appliedIndex });
-    const kept = this.#confStates.filter(({ index }, at) => at === 0 || index <= appliedIndex);
-    this.#confStates = kept;
-    return kept[kept.length - 1]!.confState;
+    this.#confStates = confStatesUpTo(this.#confStates, appliedIndex);
+    return confStateAt(this.#confStates, appliedIndex);
   }
 
   // Housekeeping.
@@ -303,7 +312,7 @@ export class RaftLog implements LogStorage {
       garbage >= REMOVE_ENTRIES_MAX ||
       (idle && (this.#waiting.length > 0 || garbage > 0 || this.#hardStateIsNews));
     if (!due) return false;
-    this.#guard(() => this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX));
+    this.#guard(() => this.#movePiece());
     return true;
   }
 
@@ -312,7 +321,7 @@ export class RaftLog implements LogStorage {
     if (this.#state === 'closed') return;
     try {
       while (this.#state === 'open' && (this.#waiting.length > 0 || this.#hardStateIsNews)) {
-        this.#guard(() => this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX));
+        this.#guard(() => this.#movePiece());
       }
     } finally {
       await this.abandon();
@@ -343,7 +352,7 @@ export class RaftLog implements LogStorage {
 
   /** More than a write-ahead file holds goes to LMDB at once, in one transaction. */
   #appendToEnvironment(entries: readonly Entry[], hardState: HardState | undefined): void {
-    while (this.#waiting.length > 0) this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX);
+    while (this.#waiting.length > 0) this.#movePiece();
     this.#accept(entries);
     if (hardState !== undefined) this.#hardState = hardState;
     this.#bootstrapped = true;
@@ -351,7 +360,7 @@ export class RaftLog implements LogStorage {
   }
 
   #makeRoom(payloadBytes: number): void {
-    while (!this.#wal.fitsNow(payloadBytes)) this.#move(MOVE_ENTRIES_MAX, MOVE_BYTES_MAX);
+    while (!this.#wal.fitsNow(payloadBytes)) this.#movePiece();
   }
 
   #beginRecord(): Scratch {
@@ -364,7 +373,7 @@ export class RaftLog implements LogStorage {
     this.#beforeWrite?.('wal', this.#scratch.length);
     const sequence = this.#wal.append(this.#scratch, type);
     this.#accept(entries);
-    this.#await(sequence, entries);
+    this.#waiting.push(sequence, entries);
   }
 
   /** Takes entries into memory that are durable in a record; what they replace is gone. */
@@ -381,7 +390,7 @@ export class RaftLog implements LogStorage {
   #truncate(from: number): void {
     this.#cache.truncate(from);
     this.#movedIndex = Math.min(this.#movedIndex, from - 1);
-    for (const record of this.#waiting) record.lastIndex = Math.min(record.lastIndex, from - 1);
+    this.#waiting.truncate(from);
   }
 
   #replay(record: WalRecord): void {
@@ -390,17 +399,16 @@ export class RaftLog implements LogStorage {
       this.#hardState = { ...hardState, commit: Math.max(hardState.commit, this.#hardState.commit) };
     }
     this.#accept(entries);
-    if (confState !== undefined) this.#addConfState(confState);
+    if (confState !== undefined) this.#confStates = withConfState(this.#confStates, confState);
     this.#bootstrapped = true;
-    this.#await(record.sequence, entries);
-  }
-
-  /** The record waits for LMDB to take it. */
-  #await(sequence: number, entries: readonly Entry[]): void {
-    this.#waiting.push({ sequence, lastIndex: entries.length > 0 ? entries[entries.length - 1]!.index : 0 });
+    this.#waiting.push(record.sequence, entries);
   }
 
   // Moving.
+
+  #movePiece(): void {
+    this.#move(this.#moveEntriesMax, MOVE_BYTES_MAX);
+  }
 
   /** One synced transaction: entries to LMDB, a replaced suffix and garbage away, everything else up to date. */
   #move(entriesMax: number, bytesMax: number): void {
@@ -420,12 +428,11 @@ export class RaftLog implements LogStorage {
       this.#presentEnd,
       Number.MAX_SAFE_INTEGER,
     );
-    let taken = 0;
-    while (taken < this.#waiting.length && this.#waiting[taken]!.lastIndex <= lastIndex) taken += 1;
-    const takenSequence = this.#waiting[taken]?.sequence ?? this.#wal.nextSequence;
+    const taken = this.#waiting.countUpTo(lastIndex);
+    const takenSequence = this.#waiting.sequenceAt(taken) ?? this.#wal.nextSequence;
     environment.commit(this.#metaWith(takenSequence, lastIndex), { remove: garbage.concat(replaced), append });
 
-    this.#waiting.splice(0, taken);
+    this.#waiting.drop(taken);
     this.#wal.setTaken(takenSequence);
     this.#movedIndex = lastIndex;
     this.#presentEnd = lastIndex + 1;
@@ -456,41 +463,15 @@ export class RaftLog implements LogStorage {
     this.#hardStateIsNews = true;
   }
 
-  /** Stored configurations ascend; one that is there already came back through replay. */
-  #addConfState(added: IndexedConfState): void {
-    const newest = this.#confStates[this.#confStates.length - 1]!;
-    if (added.index <= newest.index) return;
-    this.#confStates = [...this.#confStates, added];
-  }
-
-  #confStateAt(index: number): ConfState {
-    let found = this.#confStates[0]!;
-    for (const candidate of this.#confStates) {
-      if (candidate.index <= index) found = candidate;
-    }
-    return found.confState;
-  }
-
   #checkEntries(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
     const first = entries[0]!.index;
     assert(first <= this.#cache.end, 'append leaves a hole in the log', { first, end: this.#cache.end });
-    assert(first > this.#hardState.commit, 'append replaces a committed entry', {
-      first,
-      commit: this.#hardState.commit,
-    });
+    const { commit } = this.#hardState;
+    assert(first > commit, 'append replaces a committed entry', { first, commit });
     for (let i = 1; i < entries.length; i += 1) {
       assert(entries[i]!.index === first + i, 'appended entries are not contiguous', { first, at: i });
     }
-  }
-
-  #checkLoaded(meta: LogMeta): void {
-    if (this.#hardState.commit <= this.lastIndex()) return;
-    throw new StorageError(
-      StorageErrorKind.Inconsistent,
-      `the log ends at index ${this.lastIndex()} (LMDB part at ${meta.lastIndex}), but index ` +
-        `${this.#hardState.commit} was committed`,
-    );
   }
 
   #checkUsable(): void {
@@ -513,6 +494,11 @@ export class RaftLog implements LogStorage {
 }
 
 function hardStateAfterSnapshot(state: HardState, { index, term }: SnapshotMetadata): HardState {
-  const raised = term > state.term ? { term, vote: 0n } : { term: state.term, vote: state.vote };
-  return { ...raised, commit: Math.max(state.commit, index) };
+  const vote = term > state.term ? 0n : state.vote;
+  return { term: Math.max(term, state.term), vote, commit: Math.max(state.commit, index) };
+}
+
+function lostEntries(commit: number, last: number): StorageError {
+  const text = `the log ends at index ${last}, but index ${commit} was committed: a part of it is gone`;
+  return new StorageError(StorageErrorKind.Inconsistent, text);
 }
