@@ -65,9 +65,10 @@ export class RaftCore {
   uncommittedBytes = 0;
   leadTransferee: MemberId = NO_MEMBER;
   heldReads: HeldRead[] = [];
-  /** Leader: followers may be due a MsgApp, reads a heartbeat. Both are made once per batch, in flush(). */
+  /** What is due to the others: MsgApps, heartbeats, vote requests. Each is made once per batch, when it ends. */
   replicationDue = false;
-  readBroadcastDue = false;
+  heartbeatDue = false;
+  voteRequestDue = false;
 
   constructor(options: RaftOptions) {
     checkOptions(options);
@@ -117,6 +118,7 @@ export class RaftCore {
     assert(this.role !== Role.Leader, 'a leader does not campaign');
     this.votes.clear();
     this.ownVotePending = false;
+    this.campaignTransfer = false;
     this.leader = NO_MEMBER;
     this.role = Role.PreCandidate;
   }
@@ -168,7 +170,8 @@ export class RaftCore {
     this.reads.clear();
     this.heldReads = [];
     this.replicationDue = false;
-    this.readBroadcastDue = false;
+    this.heartbeatDue = false;
+    this.voteRequestDue = false;
     for (const progress of this.tracker.members) {
       // What this member knows of its own log is what is on disk (I6).
       const match = progress.id === this.id ? this.log.stableIndex() : 0;

@@ -23,7 +23,7 @@ export function campaign(core: RaftCore, transfer: boolean): void {
     core.becomePreCandidate();
     core.votes.set(core.id, true);
     if (core.tracker.voteResult(core.votes) === 'won') startElection(core, false);
-    else requestVotes(core);
+    else core.voteRequestDue = true;
     return;
   }
   startElection(core, transfer);
@@ -38,7 +38,7 @@ export function tickElection(core: RaftCore): void {
     return;
   }
   if (core.role !== Role.PreCandidate && core.role !== Role.Candidate) return;
-  if (core.electionElapsedTicks % core.options.heartbeatTicks === 0) requestVotes(core);
+  if (core.electionElapsedTicks % core.options.heartbeatTicks === 0) core.voteRequestDue = true;
 }
 
 /** Whether a vote request must be ignored because a leader is believed to be alive (I22). */
@@ -72,20 +72,10 @@ export function handleVoteResponse(core: RaftCore, message: Message): void {
   countVote(core, message.from, !message.reject);
 }
 
-/** The candidate's vote for itself is on disk and counts (I9). */
-export function countOwnVote(core: RaftCore): void {
-  if (core.role !== Role.Candidate || !core.ownVotePending) return;
-  if (core.persisted.term !== core.term || core.persisted.vote !== core.id) return;
-  core.ownVotePending = false;
-  countVote(core, core.id, true);
-}
-
-function startElection(core: RaftCore, transfer: boolean): void {
-  core.becomeCandidate(transfer);
-  requestVotes(core);
-}
-
-function requestVotes(core: RaftCore): void {
+/** Asks the voters that have not answered yet. */
+export function flushVoteRequests(core: RaftCore): void {
+  if (!core.voteRequestDue) return;
+  core.voteRequestDue = false;
   const preVote = core.role === Role.PreCandidate;
   const lastTerm = core.log.lastTerm();
   for (const { id } of core.tracker.voters) {
@@ -97,6 +87,19 @@ function requestVotes(core: RaftCore): void {
     message.campaignTransfer = core.campaignTransfer;
     core.outbox.put(message);
   }
+}
+
+/** The candidate's vote for itself is on disk and counts (I9). */
+export function countOwnVote(core: RaftCore): void {
+  if (core.role !== Role.Candidate || !core.ownVotePending) return;
+  if (core.persisted.term !== core.term || core.persisted.vote !== core.id) return;
+  core.ownVotePending = false;
+  countVote(core, core.id, true);
+}
+
+function startElection(core: RaftCore, transfer: boolean): void {
+  core.becomeCandidate(transfer);
+  core.voteRequestDue = true;
 }
 
 function countVote(core: RaftCore, from: MemberId, granted: boolean): void {

@@ -3,8 +3,7 @@
  * answers (CheckQuorum, I22) and whether a transfer has failed.
  */
 import type { RaftCore } from './core.js';
-import { broadcastHeartbeat } from './replication.js';
-import { abortTransfer } from './transfer.js';
+import { abortTransfer, handOverIfNotVoter } from './transfer.js';
 import { NO_MEMBER } from './types.js';
 
 export function tickLeader(core: RaftCore): void {
@@ -20,7 +19,8 @@ export function tickLeader(core: RaftCore): void {
   }
   if (core.heartbeatElapsedTicks >= core.options.heartbeatTicks) {
     core.heartbeatElapsedTicks = 0;
-    broadcastHeartbeat(core);
+    core.heartbeatDue = true;
+    handOverIfNotVoter(core);
   }
 }
 

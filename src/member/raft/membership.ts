@@ -5,9 +5,6 @@
  * is applied. The configuration it checks against is then the one the change will be applied to, so it can refuse what
  * would not be applicable; applying can then fail on no member. A refused change stays in the log as an empty entry, in
  * its place, as in etcd: its proposer waits in vain and times out.
- *
- * A leader that removed or demoted itself goes on leading until it is stopped: the others may need its heartbeats to
- * learn that the change is committed (two members, one removed: the other could not win an election without it).
  */
 import { assert } from '../../base/assert.js';
 import { applyChange } from './conf-change.js';
@@ -15,7 +12,7 @@ import { decodeConfChange } from './conf-change-codec.js';
 import { NO_DATA, type RaftCore } from './core.js';
 import { confirmReads } from './reads.js';
 import { appendAsLeader, maybeCommit } from './replication.js';
-import { abortTransfer } from './transfer.js';
+import { abortTransfer, handOverIfNotVoter } from './transfer.js';
 import { type ConfChange, type ConfState, EntryType, NO_MEMBER, type Proposal, Role } from './types.js';
 
 /** Appends proposals to the leader's log, conf changes among them only where allowed. False: dropped. */
@@ -86,4 +83,5 @@ function settleAsLeader(core: RaftCore): void {
   confirmReads(core);
   core.replicationDue = true;
   if (core.leadTransferee !== NO_MEMBER && !core.tracker.isVoter(core.leadTransferee)) abortTransfer(core);
+  handOverIfNotVoter(core);
 }

@@ -10,7 +10,7 @@
  */
 import { assert } from '../../base/assert.js';
 import { RaftCore } from './core.js';
-import { campaign, countOwnVote, tickElection } from './election.js';
+import { campaign, countOwnVote, flushVoteRequests, tickElection } from './election.js';
 import { forwardProposals } from './follower.js';
 import { Invariants } from './invariants.js';
 import { tickLeader } from './leader-tick.js';
@@ -18,7 +18,7 @@ import { applyConfChange, maybeLeaveJoint, proposeAsLeader } from './membership.
 import { acceptRead } from './reads.js';
 import {
   ackOwnLog,
-  broadcastHeartbeat,
+  flushHeartbeats,
   flushReplication,
   handleSnapshotReport,
   handleUnreachable,
@@ -179,7 +179,7 @@ export class Raft {
     if (progress !== undefined && this.#core.role === Role.Leader) handleSnapshotReport(progress, ok);
   }
 
-  /** Ends the batch: sends what is due to the followers, and says whether there is anything for the member to do. */
+  /** Ends the batch: makes the messages that are due, and says whether there is anything for the member to do. */
   hasReady(): boolean {
     this.#assertBetweenReadies();
     const core = this.#core;
@@ -240,10 +240,13 @@ export class Raft {
 
   #flush(): void {
     const core = this.#core;
-    if (core.role !== Role.Leader) return;
-    maybeLeaveJoint(core);
-    flushReplication(core);
-    if (core.readBroadcastDue) broadcastHeartbeat(core);
+    if (core.role === Role.Leader) {
+      maybeLeaveJoint(core);
+      flushReplication(core);
+      flushHeartbeats(core);
+    } else {
+      flushVoteRequests(core);
+    }
   }
 
   #committedEntries(): readonly Entry[] {

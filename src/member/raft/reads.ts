@@ -37,7 +37,7 @@ export function confirmReads(core: RaftCore): void {
 
 function registerRead(core: RaftCore, from: MemberId, context: number): void {
   core.reads.add(from, context, core.log.committed);
-  core.readBroadcastDue = true;
+  core.heartbeatDue = true;
   const { voters } = core.tracker;
   if (voters.length === 1 && voters[0]!.id === core.id) confirmReads(core);
 }

@@ -75,8 +75,9 @@ export function flushReplication(core: RaftCore): void {
 }
 
 /** Heartbeats to everybody, with the position of the newest waiting read: a lost one is repeated by the next tick's. */
-export function broadcastHeartbeat(core: RaftCore): void {
-  core.readBroadcastDue = false;
+export function flushHeartbeats(core: RaftCore): void {
+  if (!core.heartbeatDue) return;
+  core.heartbeatDue = false;
   const context = core.reads.newestPosition();
   for (const progress of core.tracker.members) {
     if (progress.id === core.id) continue;
@@ -103,6 +104,8 @@ export function handleHeartbeatResponse(core: RaftCore, progress: Progress, mess
     progress.appendDue = true;
     core.replicationDue = true;
   }
+  // It was told to campaign and has not: the message was lost, or came before it had applied a conf change.
+  if (core.leadTransferee === progress.id) transferWhenCaughtUp(core, progress);
   assert(message.context <= core.reads.lastPosition, 'I16: nobody echoes a position that was never made', {
     position: message.context,
   });

@@ -30,6 +30,20 @@ export function transferWhenCaughtUp(core: RaftCore, progress: Progress): boolea
   return true;
 }
 
+/**
+ * A leader that is no voter any more (removed or demoted) hands over to the voter that has most of the log. It does not
+ * simply step down: the others may need its heartbeats to learn that the change is committed, and its vote before that
+ * (two members, one removed: the other cannot win an election of the old configuration alone).
+ */
+export function handOverIfNotVoter(core: RaftCore): void {
+  if (core.leadTransferee !== NO_MEMBER || core.tracker.isVoter(core.id)) return;
+  let best: Progress | undefined;
+  for (const voter of core.tracker.voters) {
+    if (voter.recentActive && (best === undefined || voter.match > best.match)) best = voter;
+  }
+  if (best !== undefined) startTransfer(core, best.id);
+}
+
 export function abortTransfer(core: RaftCore): void {
   core.leadTransferee = NO_MEMBER;
 }

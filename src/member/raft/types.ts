@@ -143,7 +143,10 @@ export interface Message {
   readonly context: number;
   /** Vote only: asked for by the leader in a transfer, so leases do not protect that leader. */
   readonly campaignTransfer: boolean;
-  /** Snap only. The state itself travels outside Raft and is complete before the message is stepped. */
+  /**
+   * Snap only. The state itself travels outside Raft and is complete before the message is stepped. The receiver keeps it
+   * until Ready.snapshot names its index; where a Ready names another one or none, it was of no use.
+   */
   readonly snapshot: SnapshotMetadata | undefined;
 }
 
@@ -163,6 +166,7 @@ export interface Ready {
   readonly hardState: HardState | undefined;
   /** To append; the first one's index may be lower than the log's end, then the log's tail from there on is void. */
   readonly entries: readonly Entry[];
+  /** To install first: the log becomes empty behind it, the state is the one that came with it. */
   readonly snapshot: SnapshotMetadata | undefined;
   readonly committedEntries: readonly Entry[];
   readonly sendNow: readonly Message[];
@@ -186,7 +190,10 @@ export interface LogStorage {
    * firstIndex() <= lo < hi <= lastIndex() + 1. The caller does not change the array.
    */
   entries(lo: number, hi: number, bytesMax: number): readonly Entry[];
-  /** A snapshot this member can send now: index >= firstIndex() - 1. The state sent may be newer, never older. */
+  /**
+   * A snapshot this member can send now: index >= firstIndex() - 1. The state that is sent may be newer, never older; the
+   * MsgSnap that goes with it then carries the newer metadata.
+   */
   snapshotMetadata(): SnapshotMetadata;
 }
 

@@ -67,7 +67,7 @@ export class TestMember {
   #savedState: MachineState;
   /** The state that belongs to the log's snapshot. */
   #snapshotState: MachineState;
-  #receivedState: MachineState | undefined = undefined;
+  readonly #receivedStates = new Map<number, MachineState>();
 
   constructor(
     id: MemberId,
@@ -87,7 +87,7 @@ export class TestMember {
   }
 
   receive(envelope: Envelope): void {
-    if (envelope.message.type === MessageType.Snap) this.#receivedState = envelope.state;
+    if (envelope.state !== undefined) this.#receivedStates.set(envelope.state.index, envelope.state);
     this.raft.step(envelope.message);
   }
 
@@ -128,7 +128,7 @@ export class TestMember {
   restart(): void {
     this.log.loseUnsynced();
     this.state = this.#savedState;
-    this.#receivedState = undefined;
+    this.#receivedStates.clear();
     this.raft = this.#boot();
   }
 
@@ -160,8 +160,9 @@ export class TestMember {
   }
 
   #install(snapshot: SnapshotMetadata): void {
-    const state = this.#receivedState;
-    assert(state !== undefined && state.index === snapshot.index, 'the state of a snapshot came with it');
+    const state = this.#receivedStates.get(snapshot.index);
+    assert(state !== undefined, 'the state of a snapshot came with it');
+    this.#receivedStates.clear();
     this.log.installSnapshot(snapshot);
     this.state = state;
     this.#savedState = state;
