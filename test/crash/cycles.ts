@@ -72,6 +72,12 @@ const earlyMsMax = 500;
 const exitNoticeMs = 1_000;
 /** Changes and syncs after which an exactly placed cut comes: small numbers meet the making of a new directory. */
 const cutAtBounds = [60, 400, 3_000] as const;
+/** Microseconds of one sync: a disk with a cache of its own, a good one, one that somebody else keeps busy. */
+const syncSpeeds = [
+  [0, 50],
+  [50, 400],
+  [500, 20_000],
+] as const;
 /** The only file that servers may map for writing: its contents mean nothing after a restart. */
 const mappedAllowed = /\/lock\.mdb$/;
 
@@ -192,7 +198,8 @@ class Directory {
   async #start(plan: ServerPlan, cutAt?: number): Promise<ServerLife> {
     if (this.#options.crash === 'kill') return ServerLife.start(plan);
     const seed = this.#prng.nextUint32();
-    const faults = { seed, lying: this.#options.lying === true, ...(cutAt === undefined ? {} : { cutAt }) };
+    const syncUs = syncSpeeds[this.#prng.nextBelow(syncSpeeds.length)]!;
+    const faults = { seed, syncUs, lying: this.#options.lying === true, ...(cutAt === undefined ? {} : { cutAt }) };
     return ServerLife.startOnFaultyDisk(plan, faults, this.#report);
   }
 
@@ -219,14 +226,14 @@ class Directory {
 
   #judge(server: ServerLife, exit: Exit): void {
     if (this.#options.crash === 'kill') {
-      if (exit.signal !== 'SIGKILL') throw new ServerDied(`ended by itself, code ${exit.code}:\n${server.output}`);
+      if (exit.signal !== 'SIGKILL') throw new ServerDied(`ended by itself, code ${exit.code}:\n${server.lastWords}`);
       return;
     }
     const events = server.diskEvents.slice(this.#eventsSeen);
     this.#eventsSeen += events.length;
     for (const event of events) this.#count(event);
-    if (exit.code === exitHarnessFailed) throw new Error(`faulty-disk failed:\n${server.output}`);
-    if (exit.code !== exitPowerCut) throw new ServerDied(`ended by itself, code ${exit.code}:\n${server.output}`);
+    if (exit.code === exitHarnessFailed) throw new Error(`faulty-disk failed:\n${server.lastWords}`);
+    if (exit.code !== exitPowerCut) throw new ServerDied(`ended by itself, code ${exit.code}:\n${server.lastWords}`);
   }
 
   #count(event: DiskEvent): void {

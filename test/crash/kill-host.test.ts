@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { runCycles } from './cycles.js';
-import { planKvorum } from './server-life.js';
+import { compactOften, planKvorum } from './server-life.js';
 
 for (const { members, cycles } of [
   { members: 3, cycles: 35 },
@@ -16,7 +16,7 @@ for (const { members, cycles } of [
     const seed = randomInt(2 ** 31);
     t.diagnostic(`seed ${seed}`);
     const totals = await runCycles({
-      plan: root => planKvorum(root, members),
+      plan: root => planKvorum(root, members, compactOften),
       crash: 'kill',
       cycles,
       cyclesPerDirectory: cycles,

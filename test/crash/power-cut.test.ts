@@ -7,12 +7,18 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { type CycleOptions, type CycleTotals, runCycles, runUntilCaught } from './cycles.js';
-import { planKvorum } from './server-life.js';
+import { compactOften, planKvorum } from './server-life.js';
 
 function options(t: TestContext, members: number, cycles: number, cyclesPerDirectory: number): CycleOptions {
   const seed = randomInt(2 ** 31);
   t.diagnostic(`seed ${seed}`);
-  return { plan: root => planKvorum(root, members), crash: 'power-cut', cycles, cyclesPerDirectory, seed };
+  return {
+    plan: root => planKvorum(root, members, compactOften),
+    crash: 'power-cut',
+    cycles,
+    cyclesPerDirectory,
+    seed,
+  };
 }
 
 async function cutPower(t: TestContext, cycleOptions: CycleOptions): Promise<CycleTotals> {

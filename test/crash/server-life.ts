@@ -33,6 +33,9 @@ export interface ServerPlan {
 /** The compiled command of this package beside the compiled tests. */
 export const kvorumCommand = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.js');
 
+/** The log is compacted every few hundred entries, so that crashes meet compactions. */
+export const compactOften = ['--snapshot-count', '300', '--snapshot-catchup-entries', '50'] as const;
+
 /** kvorum with these members in `<root>/disk`; the ports stay the same over restarts. */
 export async function planKvorum(root: string, members: number, flags: readonly string[] = []): Promise<ServerPlan> {
   const endpoints = (await freePorts(members)).map(port => `127.0.0.1:${port}`);
@@ -70,7 +73,9 @@ export interface Exit {
 
 const readyTimeoutMs = 30_000;
 const readyRetryMs = 10;
-const outputKeptCharacters = 20_000;
+const outputKeptCharacters = 200_000;
+const shownLines = 6;
+const shownColumns = 500;
 
 const living = new Set<ChildProcessByStdio<null, Readable, Readable>>();
 process.once('exit', () => {
@@ -119,9 +124,15 @@ export class ServerLife {
     return new ServerLife(plan, await buildFaultyDisk(), args, report);
   }
 
-  /** The last output of the server, for messages. */
+  /** The last output of the server. */
   get output(): string {
     return this.#output;
+  }
+
+  /** The end of it, for messages. */
+  get lastWords(): string {
+    const lines = this.#output.trimEnd().split('\n').slice(-shownLines);
+    return lines.map(line => (line.length > shownColumns ? `${line.slice(0, shownColumns)}…` : line)).join('\n');
   }
 
   get diskEvents(): readonly DiskEvent[] {
@@ -141,7 +152,7 @@ export class ServerLife {
         if (this.#hasExited || isLate) {
           for (const other of clients) other.close();
           const how = isLate ? `is not ready after ${readyTimeoutMs} ms` : 'ended before it was ready';
-          throw new ServerDied(`${this.plan.name} ${how}; its last output:\n${this.#output}`);
+          throw new ServerDied(`${this.plan.name} ${how}; its last words:\n${this.lastWords}`);
         }
         await Promise.race([this.exited, new Promise(resolve => setTimeout(resolve, readyRetryMs))]);
       }
