@@ -92,7 +92,7 @@ export const http2LimitsDefault: Http2Limits = {
   resetStreamsRemembered: 1_024,
   prefaceTimeoutMs: 10_000,
   headerBlockTimeoutMs: 10_000,
-  lingerTimeoutMs: 1_000,
+  lingerTimeoutMs: 5_000,
   keepaliveIntervalMs: 2 * 60 * 60 * 1_000,
   keepaliveTimeoutMs: 20_000,
   pingIntervalMsMin: 0,

@@ -42,6 +42,8 @@ export class Http2Listener {
   #dirty: Session[] = [];
   #ticking: NodeJS.Timeout | undefined = undefined;
   #closing = false;
+  /** Resolves the wait of `close` for its last socket. */
+  #lastClosed = ignore;
 
   constructor(options: Http2ListenerOptions) {
     this.#options = options;
@@ -85,7 +87,10 @@ export class Http2Listener {
     }
     socket.setNoDelay(true);
     this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      if (this.#closing && this.#sockets.size === 0) this.#lastClosed();
+    });
     socket.on('error', ignore); // 'close' follows, and is where everything is cleaned up
     if (protocol === 'h2') this.#open(socket, undefined);
     else if (protocol === 'http/1.1') this.#handOver(socket, undefined);
@@ -98,15 +103,19 @@ export class Http2Listener {
    */
   async close(graceMs: number): Promise<void> {
     this.#closing = true;
-    const closed = new Promise<void>(resolve => {
+    const stopped = new Promise<void>(resolve => {
       this.#server.close(() => resolve());
+    });
+    const closed = new Promise<void>(resolve => {
+      this.#lastClosed = resolve;
+      if (this.#sockets.size === 0) resolve();
     });
     this.#options.httpServer?.closeIdleConnections();
     for (const session of this.#sessions) session.connection.shutdown();
     const cut = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
     }, graceMs);
-    await closed;
+    await Promise.all([stopped, closed]);
     clearTimeout(cut);
     clearInterval(this.#ticking);
   }

@@ -84,7 +84,7 @@ export class StreamTable implements StreamOwner {
     if (streamId % 2 === 0) return this.#fail(ErrorCode.ProtocolError, "HEADERS on a stream that is not the client's");
     if (streamId <= this.lastStreamId || streamId > this.lastAcceptedId) {
       if (!this.#options.blocks.skip(bytes, from, to)) return this.#fail(ErrorCode.CompressionError, 'header block');
-      if (streamId <= this.lastStreamId) this.#late(streamId, true);
+      if (streamId <= this.lastStreamId) this.#late(streamId, true, false);
       return;
     }
     if (streamId > this.lastStreamId + 2) {
@@ -108,7 +108,7 @@ export class StreamTable implements StreamOwner {
   /** DATA with its padding removed; `frameBytes` is what it takes from the windows. */
   data(streamId: number, endStream: boolean, bytes: Uint8Array, from: number, to: number, frameBytes: number) {
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return this.#late(streamId, false);
+    if (stream === undefined) return this.#late(streamId, false, frameBytes > 0);
     if (stream.state === StreamState.HalfClosedRemote) return this.#refuse(stream, ErrorCode.StreamClosed);
     if (frameBytes > stream.receiveWindow) return this.#refuse(stream, ErrorCode.FlowControlError);
     stream.receiveWindow -= frameBytes;
@@ -283,8 +283,8 @@ export class StreamTable implements StreamOwner {
     stream.receivedBytes = 0;
   }
 
-  /** HEADERS or DATA for a stream that is not in the table. */
-  #late(streamId: number, headers: boolean) {
+  /** HEADERS or DATA for a stream that is not in the table. `paid`: flow control bounds it. */
+  #late(streamId: number, headers: boolean, paid: boolean) {
     if (this.#isIdle(streamId)) return this.#fail(ErrorCode.ProtocolError, 'DATA on an idle stream');
     if (streamId > this.lastAcceptedId) return;
     if (streamId >= this.#gapFrom && streamId <= this.#gapTo) {
@@ -294,6 +294,7 @@ export class StreamTable implements StreamOwner {
     if (resetBy === undefined) {
       return this.#fail(ErrorCode.StreamClosed, headers ? 'HEADERS on a closed stream' : 'DATA on a closed stream');
     }
+    if (resetBy === 'us' && paid) return;
     if (!this.#idle() || resetBy === 'us') return;
     this.#refuseNew(streamId, ErrorCode.StreamClosed);
   }
