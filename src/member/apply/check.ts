@@ -67,8 +67,8 @@ function checkOp(op: RequestOp, opsLeft: number): EtcdErrorCode | undefined {
 
 /** What a list of operations may write: the keys it puts, and the ranges it deletes. */
 interface Writes {
-  readonly puts: Set<string>;
-  readonly deletes: KeyRange[];
+  readonly puts: ReadonlySet<string>;
+  readonly deletes: readonly KeyRange[];
 }
 
 interface KeyRange {
@@ -84,6 +84,10 @@ function duplicateKey(ops: readonly RequestOp[]): EtcdErrorCode | undefined {
 /**
  * Collects what `ops` may write together; undefined when one key is put twice, or put and deleted. Deletes may overlap,
  * and the two branches of one nested transaction exclude each other.
+ *
+ * Members must agree with etcd about what gets into the log, so two of its gaps are kept: what an earlier nested
+ * transaction puts is not held against the deletes of a later one, and a delete without upper bound (range_end one zero
+ * byte) covers nothing, because its end is taken literally.
  */
 function writesOf(ops: readonly RequestOp[]): Writes | undefined {
   const puts = new Set<string>();
@@ -95,9 +99,9 @@ function writesOf(ops: readonly RequestOp[]): Writes | undefined {
     const success = writesOf(op.request.success);
     const failure = success === undefined ? undefined : writesOf(op.request.failure);
     if (success === undefined || failure === undefined) return undefined;
-    const both = new Set([...success.puts, ...failure.puts]);
-    if ([...both].some(clashes)) return undefined;
-    for (const key of both) puts.add(key);
+    const either = new Set([...success.puts, ...failure.puts]);
+    for (const key of either) if (clashes(key)) return undefined;
+    for (const key of either) puts.add(key);
     deletes.push(...success.deletes, ...failure.deletes);
   }
   for (const op of ops) {
@@ -115,7 +119,7 @@ function rangeOf(request: DeleteRangeRequest): KeyRange {
 }
 
 function covers({ start, end }: KeyRange, key: string): boolean {
-  return end === undefined ? key === start : key >= start && (end === '\0' || key < end);
+  return end === undefined ? key === start : key >= start && key < end;
 }
 
 function latin1(bytes: Uint8Array): string {

@@ -1,0 +1,246 @@
+/**
+ * Committed entries become effects here, one after the other, the same on every member (S9).
+ *
+ *   entry ─> which request is it ─> layers ─> store, alarms, member table ─> reply if somebody here waits
+ *         └> applied index: set for every entry, whatever it did, before the next one                          (S1)
+ *
+ * Effects go into the state store's buffer together with the applied index, so that one commit holds both or neither.
+ * An entry that cannot be decoded or asks for something unknown was never proposed by us: the member must not guess.
+ */
+import { assert, fail } from '../../base/assert.js';
+import type { MemberBoot } from '../../transport/control.js';
+import type { EtcdErrorCode } from '../../wire/errors.js';
+import { ResponseHeaderTemplate } from '../../wire/header.js';
+import { InternalField, type InternalRequest } from '../../wire/internal.js';
+import {
+  decodeCompactionRequest,
+  decodeDeleteRangeRequest,
+  decodePutRequest,
+  decodeRangeRequest,
+  encodeCompactionResponse,
+  type PutRequest,
+  type RangeRequest,
+} from '../../wire/kv.js';
+import { decode, encode } from '../../wire/schema.js';
+import { decodeTxnRequest, type TxnRequest } from '../../wire/txn.js';
+import { Background } from '../mvcc/background.js';
+import { Mvcc } from '../mvcc/mvcc.js';
+import type { MvccStorage } from '../mvcc/storage.js';
+import type { LeaseLookup } from '../mvcc/txn.js';
+import type { Entry } from '../raft/types.js';
+import { AlarmAction, type AlarmMember, type AlarmStorage, Alarms, AlarmType } from './alarms.js';
+import { type ApplyContext, CappedLayer, CorruptLayer, type Layer, QuotaLayer, StoreLayer } from './layers.js';
+import { costOfPut, costOfTxn, Quota } from './quota.js';
+import { Reader } from './reader.js';
+import type { Reply } from './reply.js';
+
+/** What applying needs of the state store beside the key space's part. */
+export interface ApplierStorage extends MvccStorage, AlarmStorage {
+  get(table: 'meta', key: Uint8Array): Uint8Array | undefined;
+  put(table: 'meta' | 'alarm', key: Uint8Array, value: Uint8Array): void;
+  setApplied(index: number, term: number): void;
+  sizeBytes(): number;
+}
+
+/** What applying needs of the member table: the two requests that change it without a configuration change. */
+export interface ApplierMembers {
+  applyAttributes(body: Uint8Array): void;
+  applyClusterVersion(body: Uint8Array): void;
+}
+
+export interface ApplierOptions {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  /** --quota-backend-bytes: 0 the default, negative none. */
+  readonly quotaBackendBytes: number;
+  readonly storage: ApplierStorage;
+  readonly members: ApplierMembers;
+  readonly leases: LeaseLookup;
+}
+
+/** An applier over a member's stores. There are no leases yet: none exists. */
+export function createApplier(boot: MemberBoot, storage: ApplierStorage, members: ApplierMembers): Applier {
+  const identity = boot.members[boot.position];
+  assert(identity !== undefined, 'a member knows itself');
+  const { quotaBackendBytes } = boot.settings;
+  const leases = { has: () => false };
+  return new Applier({ clusterId: boot.clusterId, memberId: identity.id, quotaBackendBytes, storage, members, leases });
+}
+
+export class Applier {
+  readonly mvcc: Mvcc;
+  readonly #options: ApplierOptions;
+  readonly #background: Background;
+  readonly #reader: Reader;
+  readonly #alarms: Alarms;
+  readonly #quota: Quota;
+  readonly #header: ResponseHeaderTemplate;
+  /** The layers without those of alarms, and with them. */
+  readonly #base: Layer;
+  #top: Layer;
+  #wantsNoSpaceAlarm = false;
+
+  constructor(options: ApplierOptions) {
+    const { clusterId, memberId, quotaBackendBytes, storage, leases } = options;
+    this.#options = options;
+    this.#header = new ResponseHeaderTemplate(clusterId, memberId);
+    this.mvcc = new Mvcc(storage);
+    this.#background = new Background(this.mvcc);
+    this.#reader = new Reader(this.mvcc, this.#header);
+    this.#alarms = new Alarms(storage);
+    this.#quota = new Quota(quotaBackendBytes, () => storage.sizeBytes());
+    const store = new StoreLayer(this.mvcc, this.#background, leases, this.#reader, this.#header);
+    this.#base = new QuotaLayer(store, this.#quota, () => {
+      if (!this.#alarms.has(AlarmType.NoSpace)) this.#wantsNoSpaceAlarm = true;
+    });
+    this.#top = this.#layers();
+  }
+
+  get currentRevision(): number {
+    return this.mvcc.currentRevision;
+  }
+
+  /** Types (AlarmType) of which an alarm is active, each once. */
+  alarmTypes(): number[] {
+    return [...new Set(this.alarms().map(({ alarm }) => alarm))];
+  }
+
+  /** All active alarms, as Status lists them. */
+  alarms(): AlarmMember[] {
+    return this.#alarms.list(AlarmType.None);
+  }
+
+  /**
+   * Whether this member ran out of its quota and has not raised NOSPACE yet. The member then proposes `noSpaceRequest` in
+   * an entry with InternalField.Alarm; it turns false when that is applied.
+   */
+  get wantsNoSpaceAlarm(): boolean {
+    return this.#wantsNoSpaceAlarm;
+  }
+
+  /** The AlarmRequest that raises NOSPACE for this member. */
+  noSpaceRequest(): Uint8Array {
+    const { memberId: memberID } = this.#options;
+    return encode('etcdserverpb.AlarmRequest', { action: AlarmAction.Activate, memberID, alarm: AlarmType.NoSpace });
+  }
+
+  /** Whether the quota admits a put; asked before it is proposed. False: answer NoSpace, and see wantsNoSpaceAlarm. */
+  admitsPut(request: PutRequest): boolean {
+    return this.#admits(costOfPut(request));
+  }
+
+  /** The same for a transaction. */
+  admitsTxn(request: TxnRequest): boolean {
+    return this.#admits(costOfTxn(request));
+  }
+
+  /** An entry without effect here: a leader's empty one, or a configuration change that others have applied. */
+  applyEmpty(entry: Entry): void {
+    this.#options.storage.setApplied(entry.index, entry.term);
+  }
+
+  /**
+   * Applies an entry that holds a request; `request` is its decoded envelope. `raftTerm` goes into the reply, which is
+   * made only when `wanted`; an error is returned in any case.
+   */
+  apply(entry: Entry, request: InternalRequest, raftTerm: number, wanted: boolean): Reply | undefined {
+    const reply = this.#dispatch(entry.data, request, { raftTerm, wanted });
+    this.#options.storage.setApplied(entry.index, entry.term);
+    return reply;
+  }
+
+  /** RangeResponse of the applied state. */
+  range(request: RangeRequest, raftTerm: number): Reply {
+    return this.#reader.range(request, raftTerm);
+  }
+
+  /** TxnResponse of a transaction without writes. */
+  readTxn(request: TxnRequest, raftTerm: number): Reply {
+    return this.#reader.txn(request, raftTerm);
+  }
+
+  /**
+   * HashKV at `revision` (0: newest): `done` gets the HashKVResponse, at once or out of a later `background`. Returns why
+   * it cannot be answered, if so. `raftTerm` is asked when the answer is made.
+   */
+  hashKv(revision: number, raftTerm: () => number, done: (response: Uint8Array) => void): EtcdErrorCode | undefined {
+    return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())));
+  }
+
+  /** A slice of compaction or hashing, `recordsMax` records at most. Returns whether there is more to do. */
+  background(recordsMax: number): boolean {
+    return this.#background.step(recordsMax);
+  }
+
+  /** Whether the compaction at `revision` has removed its records. They are on disk after the next commit. */
+  compacted(revision: number): boolean {
+    return this.mvcc.finishedCompactRevision >= revision;
+  }
+
+  /** CompactionResponse, for those who waited for `compacted` and the commit after it. */
+  compactionReply(raftTerm: number): Uint8Array {
+    return encodeCompactionResponse(this.#header, this.mvcc.currentRevision, raftTerm);
+  }
+
+  #dispatch(data: Uint8Array, request: InternalRequest, context: ApplyContext): Reply | undefined {
+    const { field, bodyStart, bodyEnd } = request;
+    switch (field) {
+      case InternalField.Put:
+        return this.#top.put(decodePutRequest(data, bodyStart, bodyEnd), context);
+      case InternalField.Txn:
+        return this.#top.txn(decodeTxnRequest(data, bodyStart, bodyEnd), context);
+      case InternalField.DeleteRange:
+        return this.#top.deleteRange(decodeDeleteRangeRequest(data, bodyStart, bodyEnd), context);
+      case InternalField.Range:
+        return this.#top.range(decodeRangeRequest(data.subarray(bodyStart, bodyEnd)), context);
+      case InternalField.Compaction:
+        return this.#top.compact(decodeCompactionRequest(data, bodyStart, bodyEnd), context);
+      case InternalField.Alarm:
+        return this.#alarm(data.subarray(bodyStart, bodyEnd), context);
+      case InternalField.ClusterVersionSet:
+        this.#options.members.applyClusterVersion(data.subarray(bodyStart, bodyEnd));
+        return undefined;
+      case InternalField.ClusterMemberAttrSet:
+        this.#options.members.applyAttributes(data.subarray(bodyStart, bodyEnd));
+        return undefined;
+      default:
+        return fail('an entry asks for something that this version does not know', { field });
+    }
+  }
+
+  #alarm(body: Uint8Array, { raftTerm, wanted }: ApplyContext): Reply | undefined {
+    const { action, memberID, alarm } = decode('etcdserverpb.AlarmRequest', body);
+    const member = { memberID, alarm };
+    let answered: AlarmMember[] = [];
+    if (action === AlarmAction.Get) {
+      answered = this.#alarms.list(alarm);
+    } else if (action === AlarmAction.Activate && alarm !== AlarmType.None) {
+      this.#alarms.activate(member);
+      answered = [member];
+    } else if (action === AlarmAction.Deactivate && this.#alarms.deactivate(member)) {
+      answered = [member];
+    }
+    this.#top = this.#layers();
+    const { clusterId, memberId } = this.#options;
+    if (this.#alarms.isRaised(memberId, AlarmType.NoSpace)) this.#wantsNoSpaceAlarm = false;
+    if (!wanted) return undefined;
+    const header = {
+      cluster_id: clusterId,
+      member_id: memberId,
+      revision: BigInt(this.currentRevision),
+      raft_term: BigInt(raftTerm),
+    };
+    return { ok: encode('etcdserverpb.AlarmResponse', { header, alarms: answered }) };
+  }
+
+  #layers(): Layer {
+    if (this.#alarms.has(AlarmType.Corrupt)) return new CorruptLayer();
+    return this.#alarms.has(AlarmType.NoSpace) ? new CappedLayer(this.#base) : this.#base;
+  }
+
+  #admits(costBytes: number): boolean {
+    if (this.#quota.allows(costBytes)) return true;
+    if (!this.#alarms.isRaised(this.#options.memberId, AlarmType.NoSpace)) this.#wantsNoSpaceAlarm = true;
+    return false;
+  }
+}
