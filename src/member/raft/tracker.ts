@@ -48,7 +48,8 @@ export class Tracker {
     return this.#config.voters.includes(id) || this.#config.votersOutgoing.includes(id);
   }
 
-  /** Puts a configuration in force. Newcomers are probed from the log's end and count as active until the next CheckQuorum. */
+  /** Puts a configuration in force. Newcomers are probed at once, from the log's end, and count as active until
+   * the next CheckQuorum. */
   switchTo(confState: ConfState, lastIndex: number): void {
     const config = normalizeConfState(confState);
     checkConfState(config);
@@ -88,6 +89,7 @@ export class Tracker {
     const inflights = new Inflights(this.#inflightMessagesMax, this.#inflightBytesMax);
     const progress = new Progress(id, false, lastIndex + 1, inflights);
     progress.recentActive = true;
+    progress.appendDue = true;
     return progress;
   }
 }

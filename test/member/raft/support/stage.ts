@@ -178,6 +178,15 @@ export class Stage {
     for (const id of rest) this.#cuts.add(`${first}-${id}`).add(`${id}-${first}`);
   }
 
+  /** A new story begins. */
+  clear(): void {
+    this.#members.clear();
+    this.#stopped.clear();
+    this.#cuts.clear();
+    this.#waiting = [];
+    this.#kept = [];
+  }
+
   heal(): void {
     this.#cuts.clear();
   }
@@ -249,6 +258,7 @@ type Action = (stage: Stage, args: Arguments) => void;
 
 const ACTIONS: Readonly<Record<string, Action>> = {
   cluster(stage, args) {
+    stage.clear();
     const voters = args.ids;
     const learners = args.option('learners')?.split(',').map(BigInt) ?? [];
     const fresh = args.has('fresh');
