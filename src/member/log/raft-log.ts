@@ -32,13 +32,8 @@ import {
 import type { BeforeWrite } from '../store/environment.js';
 import type { Stamp } from '../store/stamp.js';
 import { asStorageError, StorageError, StorageErrorKind } from '../store/storage-error.js';
-import {
-  type ConfStateHistory,
-  confStateAt,
-  confStatesFrom,
-  confStatesUpTo,
-  withConfState,
-} from './conf-state-history.js';
+import type { ConfStateHistory } from './conf-state-history.js';
+import { confStateAt, confStatesFrom, confStatesUpTo, withConfState } from './conf-state-history.js';
 import { EntryCache } from './entry-cache.js';
 import { Scratch } from './log-codec.js';
 import type { LogEnvironment, LogMeta } from './log-environment.js';

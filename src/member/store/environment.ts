@@ -33,6 +33,9 @@ export interface EnvironmentOptions {
   readonly beforeWrite?: BeforeWrite | undefined;
 }
 
+/** False stops the scan. The key is the visitor's to keep, the value is valid during the call only. */
+export type Visitor = (key: Uint8Array, value: Uint8Array) => boolean;
+
 /** What a commit may do. Keys and values are copied by LMDB before the call returns. */
 export interface Writer {
   put(key: Uint8Array, value: Uint8Array): void;
@@ -44,6 +47,24 @@ export interface Writer {
 
 const APPEND = { append: true };
 const PAGE_RESERVE = 1024;
+/** Keys as they are; read ones are Uint8Arrays of their own, not Buffers. */
+const PLAIN_KEYS = {
+  writeKey: (key: Uint8Array, target: Uint8Array, start: number): number => {
+    target.set(key, start);
+    return start + key.length;
+  },
+  readKey: (source: Uint8Array, start: number, end: number): Uint8Array => {
+    const key = new Uint8Array(end - start);
+    for (let at = start; at < end; at += 1) key[at - start] = source[at]!;
+    return key;
+  },
+};
+/** Values as they are: a put takes the caller's bytes, a scan shows the library's buffer (its `length` is the value's). */
+const NO_COPIES = {
+  encode: (value: Uint8Array): Uint8Array => value,
+  decode: (bytes: Uint8Array, length = bytes.length): Uint8Array =>
+    new Uint8Array(bytes.buffer, bytes.byteOffset, length),
+};
 
 export class Environment {
   readonly #database: RootDatabase<Uint8Array, Uint8Array>;
@@ -72,7 +93,8 @@ export class Environment {
       mapSize: options.mapSizeBytes,
       maxDbs: 1,
       encoding: 'binary' as const,
-      keyEncoding: 'binary' as const,
+      encoder: NO_COPIES,
+      keyEncoder: PLAIN_KEYS,
       compression: false,
       cache: false,
       overlappingSync: false,
@@ -102,17 +124,16 @@ export class Environment {
   get(key: Uint8Array): Uint8Array | undefined {
     if (this.#state !== 'open') this.#refuse();
     const found = this.#database.getBinaryFast(key);
-    return found?.subarray(0, found.length);
+    return found === undefined ? undefined : new Uint8Array(found.buffer, found.byteOffset, found.length);
   }
 
   /** A copy of the value that stays valid. */
   getCopy(key: Uint8Array): Uint8Array | undefined {
-    const found = this.get(key);
-    return found === undefined ? undefined : Uint8Array.prototype.slice.call(found);
+    return this.get(key)?.slice();
   }
 
-  /** Entries with start <= key < end in order, until `visit` returns false. Keys and values are the visitor's to keep. */
-  scan(start: Uint8Array, end: Uint8Array, visit: (key: Uint8Array, value: Uint8Array) => boolean): void {
+  /** Entries with start <= key < end in order, until the visitor returns false. */
+  scan(start: Uint8Array, end: Uint8Array, visit: Visitor): void {
     if (this.#state !== 'open') this.#refuse();
     for (const { key, value } of this.#database.getRange({ start, end })) {
       if (!visit(key, value)) return;
@@ -230,7 +251,7 @@ export class Environment {
 
 /** A consistent view of one commit. */
 export interface View {
-  scan(start: Uint8Array, end: Uint8Array, visit: (key: Uint8Array, value: Uint8Array) => boolean): void;
+  scan(start: Uint8Array, end: Uint8Array, visit: Visitor): void;
   done(): void;
 }
 

@@ -218,7 +218,7 @@ export class StateStore {
     this.#environment.scan(start, end, (treeKey, stored) => {
       if (this.#small.has(nameOf(treeKey))) return true;
       const { key, value } = decodeSmall(treeKey, stored);
-      found.push([key, value]);
+      found.push([key.slice(), value.slice()]);
       return true;
     });
     for (const { treeKey, stored } of this.#small.values()) {
