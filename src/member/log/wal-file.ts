@@ -47,7 +47,6 @@ export interface WalHeader {
 export interface WalRecord {
   readonly type: number;
   readonly sequence: number;
-  /** View of the file's content as read. */
   readonly payload: Uint8Array;
 }
 
@@ -246,6 +245,6 @@ function readRecord(bytes: Uint8Array, view: DataView, at: number, header: WalHe
   return {
     type: view.getUint32(at + 12, true),
     sequence: getUint64(view, at + 24),
-    payload: bytes.subarray(at + WAL_RECORD_HEADER_BYTES, end),
+    payload: bytes.slice(at + WAL_RECORD_HEADER_BYTES, end),
   };
 }

@@ -32,7 +32,7 @@ export const nodeFiles: Files = {
   write: (handle, bytes, length, position) => fs.writeSync(handle, bytes, 0, length, position),
   datasync: handle => fs.fdatasyncSync(handle),
   close: handle => fs.closeSync(handle),
-  read: file => unlessMissing(() => fs.readFileSync(file), undefined),
+  read: file => unlessMissing(() => plainBytes(fs.readFileSync(file)), undefined),
   rename: (from, to) => fs.renameSync(from, to),
   syncDirectory: directory => {
     const handle = fs.openSync(directory, 'r');
@@ -65,6 +65,11 @@ export function writeFileDurably(files: Files, file: string, bytes: Uint8Array):
   }
   files.rename(temporary, file);
   files.syncDirectory(path.dirname(file));
+}
+
+/** A Buffer's memory as what the rest of the code works with. */
+function plainBytes(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }
 
 function unlessMissing<T>(action: () => T, otherwise: T): T {
