@@ -180,11 +180,16 @@ class Reader {
   }
 
   id(): MemberId {
-    let low = 0;
-    let high = 0;
-    for (let i = 0; i < 4; i++) low += this.byte() * 2 ** (8 * i);
-    for (let i = 0; i < 4; i++) high += this.byte() * 2 ** (8 * i);
-    return (BigInt(high) << 32n) | BigInt(low);
+    const low = this.#uint32();
+    const high = this.#uint32();
+    for (let i = 0; i < knownIds.length; i++) {
+      const known = knownIds[i]!;
+      if (known.low === low && known.high === high) return known.id;
+    }
+    const id = (BigInt(high) << 32n) | BigInt(low);
+    if (knownIds.length === KNOWN_IDS_MAX) knownIds.shift();
+    knownIds.push({ low, high, id });
+    return id;
   }
 
   varint(): number {
@@ -215,7 +220,7 @@ class Reader {
       const end = this.#at + length;
       assert(end <= copy.length, 'an entry ends inside its message', { end, bytes: copy.length });
       const index = firstIndex === undefined ? 0 : firstIndex + i;
-      entries[i] = { type, term, index, data: copy.subarray(this.#at, end) };
+      entries[i] = { type, term, index, data: new Uint8Array(copy.buffer, this.#at, length) };
       this.#at = end;
     }
     return entries;
@@ -232,6 +237,14 @@ class Reader {
     return { index, term, confState: { voters, learners, votersOutgoing, learnersNext, autoLeave } };
   }
 
+  #uint32(): number {
+    const at = this.#at;
+    this.#at += 4;
+    const bytes = this.#bytes;
+    assert(this.#at <= bytes.length, 'a message ends early', { bytes: bytes.length });
+    return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+  }
+
   #ids(): MemberId[] {
     const count = this.varint();
     const ids: MemberId[] = [];
@@ -239,6 +252,10 @@ class Reader {
     return ids;
   }
 }
+
+/** Ids seen before, newest last: making a bigint costs more than all the rest of a small message's decoding. */
+const knownIds: { readonly low: number; readonly high: number; readonly id: MemberId }[] = [];
+const KNOWN_IDS_MAX = 16;
 
 const MESSAGE_TYPES: ReadonlySet<number> = new Set(Object.values(MessageType));
 
