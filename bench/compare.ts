@@ -7,7 +7,7 @@
  *   --seconds N        measured time of each scenario                                    (default 5)
  *   --warmup N         seconds before it that do not count                               (default 1)
  *   --only REGEXP      scenarios whose name matches; in-process ones are in-process-N
- *   --sides A,B        kvorum, etcd-3.4, etcd-3.5; ratios are to the last               (default kvorum,etcd-3.4)
+ *   --sides A,B        kvorum, etcd-3.4, etcd-3.5; ratios are to the last               (default kvorum,etcd-3.5)
  *   --directory DIR    where the data directories go: name a directory of the disk you mean (default: temporary)
  *   --json FILE        write everything measured there
  *
@@ -64,7 +64,7 @@ function readSettings(): Settings {
       seconds: { type: 'string', default: '5' },
       warmup: { type: 'string', default: '1' },
       only: { type: 'string', default: '.' },
-      sides: { type: 'string', default: 'kvorum,etcd-3.4' },
+      sides: { type: 'string', default: 'kvorum,etcd-3.5' },
       'value-bytes': { type: 'string', default: '256' },
       directory: { type: 'string', default: tmpdir() },
       json: { type: 'string' },
