@@ -38,7 +38,9 @@ export class CallFailed extends Error {
   }
 }
 
-const deadlineMs = 10_000;
+const readDeadlineMs = 10_000;
+/** Shorter than a server waits for a proposal that a lost leader took with it: the outcome is unknown either way. */
+const writeDeadlineMs = 2_000;
 
 /** A linearizable Range of one key, or of [key, rangeEnd). */
 export async function range(client: GrpcClient, key: string, options: RangeOptions = {}): Promise<RangeAnswer> {
@@ -46,7 +48,7 @@ export async function range(client: GrpcClient, key: string, options: RangeOptio
   if (options.rangeEnd !== undefined) request.text(2, options.rangeEnd);
   request.integer(3, options.limit ?? 0).integer(4, options.revision ?? 0);
   request.integer(10, options.minModRevision ?? 0);
-  return decodeRange(await unary(client, '/etcdserverpb.KV/Range', request));
+  return decodeRange(await unary(client, '/etcdserverpb.KV/Range', request, readDeadlineMs));
 }
 
 /** Returns the revision of the write. */
@@ -97,7 +99,12 @@ export async function compact(client: GrpcClient, revision: number): Promise<voi
 
 /** The hash of the answering member's keys as of `revision`. */
 export async function hashKv(client: GrpcClient, revision: number): Promise<{ hash: number; compactRevision: number }> {
-  const answer = await unary(client, '/etcdserverpb.Maintenance/HashKV', new Writer().integer(1, revision));
+  const answer = await unary(
+    client,
+    '/etcdserverpb.Maintenance/HashKV',
+    new Writer().integer(1, revision),
+    readDeadlineMs,
+  );
   let hash = 0;
   let compactRevision = 0;
   readFields(answer, (field, reader, wireType) => {
@@ -108,7 +115,7 @@ export async function hashKv(client: GrpcClient, revision: number): Promise<{ ha
   return { hash, compactRevision };
 }
 
-async function unary(client: GrpcClient, path: string, request: Writer): Promise<Buffer> {
+async function unary(client: GrpcClient, path: string, request: Writer, deadlineMs = writeDeadlineMs): Promise<Buffer> {
   const result = await client.unary(path, request.finish(), { deadlineMs });
   const [message] = result.messages;
   if (result.grpcStatus !== 0 || message === undefined) {

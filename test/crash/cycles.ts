@@ -71,7 +71,7 @@ const earlyMsMax = 500;
 /** A connection breaks before the exit of its process is seen. */
 const exitNoticeMs = 1_000;
 /** Changes and syncs after which an exactly placed cut comes: small numbers meet the making of a new directory. */
-const cutAtBounds = [60, 400, 3_000] as const;
+const cutAtBounds = [150, 500, 3_000] as const;
 /** Microseconds of one sync: a disk with a cache of its own, a good one, one that somebody else keeps busy. */
 const syncSpeeds = [
   [0, 50],

@@ -56,7 +56,8 @@ function difference(log: RaftLog, model: Model): string | undefined {
   const { hardState } = log.initialState();
   const expected = hardStateOf(model.term, model.commit);
   if (hardState.term !== expected.term || hardState.vote !== expected.vote || hardState.commit !== expected.commit) {
-    return `hard state is ${hardState.term}/${hardState.vote}/${hardState.commit}, not ${expected.term}/${expected.commit}`;
+    const { term, vote, commit } = hardState;
+    return `hard state is ${term}/${vote}/${commit}, not ${expected.term}/${expected.vote}/${expected.commit}`;
   }
   if (log.lastIndex() !== model.last) return `ends at ${log.lastIndex()}, not at ${model.last}`;
   if (log.firstIndex() > model.compactedMax + 1) return `begins at ${log.firstIndex()}, after ${model.compactedMax}`;

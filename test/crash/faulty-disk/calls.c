@@ -426,6 +426,10 @@ static int64_t refuse_if_watched(int number, int error) {
   return is_watched(path) ? -error : CONTINUE;
 }
 
+static int64_t call_control(int number, uint64_t request) {
+  return request == FICLONE || request == FICLONERANGE ? refuse_if_watched(number, EOPNOTSUPP) : CONTINUE;
+}
+
 static int64_t dispatch(const struct seccomp_notif *call) {
   const __u64 *a = call->data.args;
   switch (call->data.nr) {
@@ -451,7 +455,7 @@ static int64_t dispatch(const struct seccomp_notif *call) {
     case SYS_copy_file_range: return refuse_if_watched((int)a[2], ENOSYS);
     case SYS_sendfile: return refuse_if_watched((int)a[0], EINVAL);
     case SYS_splice: return refuse_if_watched((int)a[2], EINVAL);
-    case SYS_ioctl: return a[1] == FICLONE || a[1] == FICLONERANGE ? refuse_if_watched((int)a[0], EOPNOTSUPP) : CONTINUE;
+    case SYS_ioctl: return call_control((int)a[0], a[1]);
 #ifdef SYS_open /* the older calls that 64-bit ARM never had */
     case SYS_open: return call_open(call, AT_FDCWD, a[0], (int)a[1], (mode_t)a[2]);
     case SYS_creat: return call_open(call, AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, (mode_t)a[1]);

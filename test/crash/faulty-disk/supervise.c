@@ -126,7 +126,8 @@ static int install_filter(void) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
   unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
 #ifdef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV /* else a signal to the server repeats its call: harmless, but slow */
-  int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+  unsigned more_flags = flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+  int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, more_flags, &program);
   if (fd >= 0 || errno != EINVAL) return fd;
 #endif
   return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
@@ -144,7 +145,8 @@ static void send_descriptor(int socket, int fd) {
   struct iovec data = {&byte, 1};
   union descriptor_message control;
   memset(&control, 0, sizeof control);
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
   memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
   if (sendmsg(socket, &message, 0) != 1) _exit(EXIT_HARNESS);
@@ -155,7 +157,8 @@ static int receive_descriptor(int socket) {
   int fd;
   struct iovec data = {&byte, 1};
   union descriptor_message control;
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1 || message.msg_controllen == 0)
     harness_failed("no seccomp listener (is seccomp user notification allowed here?)", NULL);
   memcpy(&fd, CMSG_DATA(&control.header), sizeof fd);
