@@ -127,6 +127,8 @@ test('banned words', () => {
   for (const file of files) {
     if (file.path === 'test/tidy.test.ts') continue;
     file.lines.forEach((line, at) => {
+      // Outside CI a test whose real peer is not installed is skipped, loudly, by the one helper that looks for peers.
+      if (/^test\/support\/(etcd|peers)\.ts$/.test(file.path) && line.includes('.skip(')) return;
       for (const [ban, instead] of bans) {
         assert.ok(
           !ban.test(line) || (isComment(line) && !/TODO|FIXME|XXX|@ts-|\/work\//.test(line)),

@@ -34,10 +34,16 @@ function die(error: unknown): void {
 
 const control: MemberControl = {
   async start() {
-    const started = new Member(boot);
-    member = started;
-    run(started).catch(die);
-    return started.report();
+    try {
+      const started = new Member(boot);
+      member = started;
+      run(started).catch(die);
+      return started.report();
+    } catch (error) {
+      // The host hears why from the rejected call, which must leave first; there is nothing to run.
+      setImmediate(() => process.exit(1));
+      throw error;
+    }
   },
   campaign() {
     member?.campaign();

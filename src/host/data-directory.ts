@@ -22,7 +22,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** Layout version of the whole directory; a newer one is refused. */
 const formatVersion = 1;
@@ -52,7 +52,7 @@ export class DataDirectory {
   /** Creates the directory if need be and locks it. Throws StartError when it is in use or not writable. */
   static open(path: string, options: { ephemeral: boolean }): DataDirectory {
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectories(path);
     } catch (error) {
       throw new StartError(`cannot create data directory ${path}: ${reason(error)}; choose another with --data-dir`);
     }
@@ -94,6 +94,14 @@ export class DataDirectory {
     if (this.#ephemeral) rmSync(this.path, { recursive: true, force: true });
     else rmSync(join(this.path, 'lock'), { force: true });
   }
+}
+
+/** Not mkdir's own `recursive`: where a parent cannot hold directories (/proc) that one never returns. */
+function makeDirectories(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeDirectories(parent);
+  mkdirSync(path, { mode: 0o700 });
 }
 
 function takeLock(directory: string): void {

@@ -1,5 +1,5 @@
 /**
- * Plain HTTP/1.1 on a client endpoint: /version and /health, as etcd answers them (server-config.md §5).
+ * Plain HTTP/1.1 on a client endpoint: /version and /health, as etcd answers them.
  *
  * The listener hands over every connection that does not open with the HTTP/2 preface; node:http does the rest.
  */

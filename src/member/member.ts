@@ -111,6 +111,7 @@ export class Member implements Turning {
     if (this.#ending === 'crash') return;
     this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
     this.#reads.failAll(read => this.#fail(read.requestId, EtcdErrorCode.Stopped));
+    this.#requests.failAll(requestId => this.#fail(requestId, EtcdErrorCode.Stopped));
     this.#snapshotSender.abandon();
     this.#host.flush();
     this.#open.state.store.commit();
@@ -124,7 +125,7 @@ export class Member implements Turning {
     let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
     more = this.#peers.drain(this, recordsPerTurn, nowMs) || more;
     if (ticked) this.#tick();
-    this.#publisher.offer(nowMs);
+    this.#publisher.offer(nowMs, this.#open.state.applier);
     this.#proposals.offer(raft);
     this.#reads.ask(raft, nowMs);
     while (raft.hasReady()) {
@@ -133,10 +134,13 @@ export class Member implements Turning {
       raft.advance(ready);
       this.#serveReads();
     }
-    this.#snapshotSender.pump(nowMs);
-    const busy = false;
-    this.#keepHouse();
     this.#publishCells();
+    // Answers leave before housekeeping, which may take milliseconds.
+    this.#host.flush();
+    this.#peers.flush();
+    this.#snapshotSender.pump(nowMs);
+    const busy = this.#requests.background(backgroundRecordsPerTurn);
+    this.#keepHouse();
     this.#peers.flush();
     this.#host.flush();
     return more || busy ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
@@ -165,6 +169,7 @@ export class Member implements Turning {
     if (kind === EnvelopeKind.Cancel) {
       this.#proposals.cancel(id);
       this.#reads.cancel(id);
+      this.#requests.cancel(id);
     } else if (kind === EnvelopeKind.Open) {
       if ((flags & FLAG_REQUIRE_LEADER) !== 0 && this.#open.raft.leader === NO_MEMBER) {
         this.#host.end(id, EtcdErrorCode.NoLeader);
@@ -194,6 +199,7 @@ export class Member implements Turning {
     }
     for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);
     this.#send(ready.sendAfterPersist);
+    this.#peers.flush();
     for (const entry of ready.committedEntries) this.#apply(entry);
   }
 
@@ -222,6 +228,7 @@ export class Member implements Turning {
     const former = this.#open.state.store;
     this.#open.state = openState(this.#boot, this.#open.stamp, this.#open.log);
     void former.close();
+    this.#requests.stateReplaced();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
   }
 
@@ -306,7 +313,7 @@ export class Member implements Turning {
     cells.set(Cell.revision, applier.currentRevision);
     cells.set(
       Cell.alarms,
-      applier.alarmTypes().reduce((mask: number, type: number) => mask | alarmBit(type), 0),
+      applier.alarmTypes().reduce((mask, type) => mask | alarmBit(type), 0),
     );
   }
 

@@ -20,7 +20,7 @@ import { mapSizeFor, StateStore } from './store/state-store.js';
 import { StateExporter } from './transfer/exporter.js';
 import { StateImporter } from './transfer/importer.js';
 
-/** Bytes of entries in one append message, and messages on their way to one peer (etcd's settings, peer.md §1). */
+/** Bytes of entries in one append message, and messages on their way to one peer (etcd's settings). */
 const messageBytesMax = 1024 * 1024;
 const inflightMessagesMax = 512;
 

@@ -3,9 +3,9 @@
  *
  * A proposal is `unsent` until Raft takes it (no leader is known, a transfer runs, too much is uncommitted) and `sent`
  * afterwards. An unsent one is offered again every turn; a sent one never is: it may be in the log already, and a second
- * copy would be a second write (peer.md §2.4). Both wait at most the request timeout.
+ * copy would be a second write. Both wait at most the request timeout.
  *
- * Request ids follow etcd (peer.md §2.3): the member id's low 16 bits above a 48-bit counter that starts at the boot
+ * Request ids follow etcd: the member id's low 16 bits above a 48-bit counter that starts at the boot
  * time. The counter alone is the key here, a safe integer.
  *
  * Invariant (B2): every proposal that enters leaves once, by `applied`, `expire`, `cancel` or `failAll`.
@@ -32,7 +32,6 @@ const counterModulus = 2 ** 48;
 
 export class Proposals {
   readonly #waiting = new Map<number, Proposal>();
-  readonly #counterOfRequest = new Map<number, number>();
   #unsent: Unsent[] = [];
   #counter: number;
 
@@ -55,7 +54,6 @@ export class Proposals {
   add(counter: number, data: Uint8Array, proposal: Proposal): void {
     assert(!this.#waiting.has(counter), 'request ids are unique', { counter });
     this.#waiting.set(counter, proposal);
-    if (proposal.requestId >= 0) this.#counterOfRequest.set(proposal.requestId, counter);
     this.#unsent.push({ counter, data });
   }
 
@@ -69,21 +67,24 @@ export class Proposals {
   /** The proposal of an applied entry of this member; undefined when nobody waits any more. */
   applied(counter: number): Proposal | undefined {
     const proposal = this.#waiting.get(counter);
-    if (proposal !== undefined) this.#remove(counter, proposal);
+    if (proposal !== undefined) this.#waiting.delete(counter);
     return proposal;
   }
 
   /** The client went away: the entry may still commit, but nobody is told. An unsent one is withdrawn. */
   cancel(requestId: number): void {
-    const counter = this.#counterOfRequest.get(requestId);
-    if (counter === undefined) return;
-    this.#remove(counter, this.#waiting.get(counter) as Proposal);
-    this.#unsent = this.#unsent.filter(unsent => unsent.counter !== counter);
+    // A scan: cancels are rare, and a second map would be paid for by every write.
+    for (const [counter, proposal] of this.#waiting) {
+      if (proposal.requestId !== requestId) continue;
+      this.#waiting.delete(counter);
+      this.#unsent = this.#unsent.filter(unsent => unsent.counter !== counter);
+      return;
+    }
   }
 
   /**
    * Ends what has waited for `timeoutMs`: an unsent proposal met its context's deadline, a sent one timed out in Raft.
-   * `leaderElectedMs` and `electionTimeoutMs` decide whether the previous leader's failure is to blame (errors.md).
+   * `leaderElectedMs` and `electionTimeoutMs` decide whether the previous leader's failure is to blame.
    */
   expire(
     nowMs: number,
@@ -94,7 +95,7 @@ export class Proposals {
     for (const [counter, proposal] of this.#waiting) {
       // Insertion order is age order: the first that is young enough ends the scan.
       if (nowMs - proposal.startedMs < timeoutMs) break;
-      this.#remove(counter, proposal);
+      this.#waiting.delete(counter);
       const unsentAt = this.#unsent.findIndex(unsent => unsent.counter === counter);
       if (unsentAt !== -1) {
         this.#unsent.splice(unsentAt, 1);
@@ -111,13 +112,7 @@ export class Proposals {
   failAll(visit: (proposal: Proposal) => void): void {
     const proposals = [...this.#waiting.values()];
     this.#waiting.clear();
-    this.#counterOfRequest.clear();
     this.#unsent = [];
     proposals.forEach(visit);
-  }
-
-  #remove(counter: number, proposal: Proposal): void {
-    this.#waiting.delete(counter);
-    this.#counterOfRequest.delete(proposal.requestId);
   }
 }

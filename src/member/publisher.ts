@@ -1,11 +1,12 @@
 /**
- * What a member proposes by itself: its own name and client URLs after every start, and, when it leads, the cluster
- * version (peer.md §2.5). Each is offered again until it is seen applied.
+ * What a member proposes by itself: its own name and client URLs after every start, the NOSPACE alarm when its quota is
+ * used up, and, when it leads, the cluster version (as etcd does). Each is offered again until it is seen applied.
  */
 import { clusterVersion } from '../base/version.js';
 import type { MemberIdentity } from '../transport/control.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import { encode } from '../wire/schema.js';
+import type { Applier } from './apply/applier.js';
 import type { Proposals } from './proposals.js';
 
 /** A proposal of the member's own that was lost (leader died) is made again after this long. */
@@ -24,6 +25,7 @@ export class Publisher {
   readonly #proposals: Proposals;
   readonly #attributes: Wish = { wanted: true, askedMs: Number.NEGATIVE_INFINITY };
   readonly #version: Wish = { wanted: false, askedMs: Number.NEGATIVE_INFINITY };
+  readonly #alarm: Wish = { wanted: false, askedMs: Number.NEGATIVE_INFINITY };
 
   constructor(identity: MemberIdentity, proposals: Proposals) {
     this.#identity = identity;
@@ -36,7 +38,9 @@ export class Publisher {
   }
 
   /** Makes the proposals that are due. They wait for a leader like any other. */
-  offer(nowMs: number): void {
+  offer(nowMs: number, applier: Applier): void {
+    this.#alarm.wanted = applier.wantsNoSpaceAlarm;
+    if (this.#due(this.#alarm, nowMs)) this.#propose(InternalField.Alarm, applier.noSpaceRequest(), nowMs);
     if (this.#due(this.#attributes, nowMs)) {
       const { id, name, clientUrls } = this.#identity;
       const request = encode('membershippb.ClusterMemberAttrSetRequest', {

@@ -5,18 +5,26 @@
  *     write:  check -> quota -> size -> proposal --applied--> reply
  *     read:   check -> serializable? local : wait for read index -> reply
  *
- * The order of checks is etcd's (errors.md §7), because a client sees which one comes first.
+ * The order of checks is etcd's, because a client sees which one comes first.
  */
 import { etcdVersion } from '../base/version.js';
 import type { MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
-import { decodeDeleteRangeRequest, decodePutRequest, decodeRangeRequest, type RangeRequest } from '../wire/kv.js';
+import {
+  decodeCompactionRequest,
+  decodeDeleteRangeRequest,
+  decodePutRequest,
+  decodeRangeRequest,
+  type RangeRequest,
+} from '../wire/kv.js';
 import { Method } from '../wire/methods.js';
 import { ProtoError } from '../wire/proto.js';
 import { decode, encode } from '../wire/schema.js';
 import { decodeTxnRequest, type TxnRequest } from '../wire/txn.js';
+import type { AlarmMember } from './apply/alarms.js';
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly, isSerializable } from './apply/check.js';
+import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import type { Reply } from './apply/reply.js';
 import type { HostLink } from './host-link.js';
 import { memberMessage } from './membership/members.js';
@@ -38,6 +46,10 @@ export interface RequestContext {
 export class Requests {
   readonly #context: RequestContext;
   readonly #ids: { cluster_id: bigint; member_id: bigint };
+  /** Physical compactions whose records are not yet gone and committed. */
+  #compactions: { readonly requestId: number; readonly revision: number }[] = [];
+  /** Hashes that are being computed. */
+  readonly #hashes = new Map<number, { readonly revision: number }>();
 
   constructor(context: RequestContext) {
     this.#context = context;
@@ -72,7 +84,46 @@ export class Requests {
 
   /** The entry of a proposal was applied with this outcome. */
   applied({ requestId }: Proposal, reply: Reply | undefined): void {
-    if (reply !== undefined) this.#answer(requestId, reply);
+    if (reply === undefined) return;
+    if ('afterCompaction' in reply) this.#compactions.push({ requestId, revision: reply.afterCompaction });
+    else this.#answer(requestId, reply);
+  }
+
+  /** A slice of background work and the answers that waited for it. Returns whether there is more to do. */
+  background(recordsMax: number): boolean {
+    const { state, raft } = this.#context.open;
+    const more = state.applier.background(recordsMax);
+    const done = this.#compactions.filter(({ revision }) => state.applier.compacted(revision));
+    if (done.length === 0) return more;
+    // A physical compaction is answered when it is on disk (etcd: after a backend commit).
+    state.store.commit();
+    this.#compactions = this.#compactions.filter(waiting => !done.includes(waiting));
+    for (const { requestId } of done) {
+      this.#context.host.reply(requestId, state.applier.compactionReply(raft.term));
+    }
+    return more;
+  }
+
+  /** A snapshot replaced the state: hashes begin again on the new one. */
+  stateReplaced(): void {
+    for (const [requestId, { revision }] of this.#hashes) {
+      const error = this.#hashKv(requestId, revision);
+      if (error !== undefined) this.#context.host.end(requestId, error);
+    }
+  }
+
+  /** The client went away: a compaction or a hash goes on, but nobody is told. */
+  cancel(requestId: number): void {
+    this.#compactions = this.#compactions.filter(waiting => waiting.requestId !== requestId);
+    this.#hashes.delete(requestId);
+  }
+
+  /** The member stops. */
+  failAll(visit: (requestId: number) => void): void {
+    for (const { requestId } of this.#compactions) visit(requestId);
+    for (const requestId of this.#hashes.keys()) visit(requestId);
+    this.#compactions = [];
+    this.#hashes.clear();
   }
 
   /** Returns an error that is known at once. */
@@ -89,8 +140,11 @@ export class Requests {
       case Method.KvTxn:
         return this.#txn(requestId, payload, nowMs);
       case Method.KvCompact:
+        // Decoded only to refuse what cannot be: an entry must be readable by every member.
+        decodeCompactionRequest(payload);
         return this.#propose(InternalField.Compaction, requestId, method, payload, nowMs);
       case Method.Alarm:
+        decode('etcdserverpb.AlarmRequest', payload);
         return this.#propose(InternalField.Alarm, requestId, method, payload, nowMs);
       case Method.MemberList: {
         const { linearizable } = decode('etcdserverpb.MemberListRequest', payload);
@@ -98,6 +152,8 @@ export class Requests {
         else this.#answerMemberList(requestId);
         return undefined;
       }
+      case Method.HashKv:
+        return this.#hashKv(requestId, Number(decode('etcdserverpb.HashKVRequest', payload).revision));
       case Method.Status:
         this.#answerStatus(requestId);
         return undefined;
@@ -119,6 +175,7 @@ export class Requests {
     const request = decodePutRequest(payload);
     const error = checkPut(request);
     if (error !== undefined) return error;
+    if (!this.#context.open.state.applier.admitsPut(request)) return EtcdErrorCode.NoSpace;
     return this.#propose(InternalField.Put, requestId, Method.KvPut, payload, nowMs);
   }
 
@@ -126,6 +183,7 @@ export class Requests {
     const request = decodeTxnRequest(payload);
     const error = checkTxn(request, this.#context.settings.maxTxnOps);
     if (error !== undefined) return error;
+    if (!this.#context.open.state.applier.admitsTxn(request)) return EtcdErrorCode.NoSpace;
     if (!isReadOnly(request)) return this.#propose(InternalField.Txn, requestId, Method.KvTxn, payload, nowMs);
     if (isSerializable(request)) this.#answerTxn(requestId, request);
     else this.#waitForRead(requestId, Method.KvTxn, payload);
@@ -149,6 +207,23 @@ export class Requests {
 
   #waitForRead(requestId: number, method: number, payload: Uint8Array): void {
     this.#context.reads.add({ requestId, method, payload: payload.slice() });
+  }
+
+  #hashKv(requestId: number, revision: number): EtcdErrorCode | undefined {
+    const { host, open } = this.#context;
+    const hash = { revision };
+    this.#hashes.set(requestId, hash);
+    const error = open.state.applier.hashKv(
+      revision,
+      () => open.raft.term,
+      response => {
+        if (this.#hashes.get(requestId) !== hash) return;
+        this.#hashes.delete(requestId);
+        host.reply(requestId, response);
+      },
+    );
+    if (error !== undefined) this.#hashes.delete(requestId);
+    return error;
   }
 
   #answerRange(requestId: number, request: RangeRequest): void {
@@ -180,13 +255,13 @@ export class Requests {
       version: etcdVersion,
       dbSize: BigInt(state.store.sizeBytes()),
       dbSizeInUse: BigInt(state.store.sizeInUseBytes()),
-      dbSizeQuota: BigInt(settings.quotaBackendBytes),
+      dbSizeQuota: BigInt(quotaBytes(settings.quotaBackendBytes)),
       leader: raft.leader,
       raftIndex: BigInt(raft.committedIndex),
       raftTerm: BigInt(raft.term),
       raftAppliedIndex: BigInt(raft.appliedIndex),
       storageVersion: state.members.clusterVersion ?? '',
-      errors: raft.leader === NO_MEMBER ? ['etcdserver: no leader'] : [],
+      errors: statusErrors(raft.leader === NO_MEMBER, state.applier.alarms()),
       downgradeInfo: {},
     });
     host.reply(requestId, response);
@@ -194,6 +269,25 @@ export class Requests {
 
   #answer(requestId: number, reply: Reply): void {
     if ('ok' in reply) this.#context.host.reply(requestId, reply.ok);
-    else this.#context.host.end(requestId, reply.error);
+    else if ('error' in reply) this.#context.host.end(requestId, reply.error, reply.detail);
   }
+}
+
+/** What Status reports as the quota: the default made explicit. */
+function quotaBytes(setting: number): number {
+  return setting === 0 ? QUOTA_BYTES_DEFAULT : setting;
+}
+
+/** StatusResponse.errors in etcd's words; the blank at the end of an alarm is part of them. */
+function statusErrors(leaderless: boolean, alarms: readonly AlarmMember[]): string[] {
+  const errors = leaderless ? ['etcdserver: no leader'] : [];
+  for (const { memberID, alarm } of alarms) {
+    errors.push(`memberID:${memberID} alarm:${alarmName(alarm)} `);
+  }
+  return errors;
+}
+
+function alarmName(alarm: number): string {
+  const names = ['NONE', 'NOSPACE', 'CORRUPT'];
+  return names[alarm] ?? String(alarm);
 }

@@ -1,6 +1,6 @@
 /**
  * grpc.health.v1.Health: the whole server (`""`) is SERVING while its endpoint is open; no other name is registered.
- * Check answers NotFound for another name, Watch sends SERVICE_UNKNOWN and stays open (wire.md §2).
+ * Check answers NotFound for another name, Watch sends SERVICE_UNKNOWN and stays open.
  */
 import { EtcdErrorCode, etcdError, GrpcCode } from '../../wire/errors.js';
 import { Method, type MethodInfo } from '../../wire/methods.js';
