@@ -83,7 +83,7 @@ export interface MemberBoot {
   readonly settings: MemberSettings;
   /** How often this member was started in this process, from 1; stamped on every record it sends. */
   readonly incarnation: number;
-  /** Unix milliseconds at start: request ids are counted from it (peer.md §2.3). */
+  /** Unix milliseconds at start: request ids are counted from it. */
   readonly startTimeMs: number;
   readonly seed: number;
   /** This member's doorbell, the host's, and every member's by position. */
