@@ -10,13 +10,15 @@
  * response and RST_STREAM goes to the client.
  */
 
+import { HeaderSet } from '../http2/hpack/encoder.js';
 import type { HeaderField } from '../http2/hpack/field.js';
+import type { RequestHead } from '../http2/request-head.js';
 import type { ResetCause, Stream, StreamReceiver } from '../http2/stream.js';
 import type { Call, CallListener, CancelReason, Metadata, Peer, Service } from './call.js';
 import type { DeadlineEntry, Deadlines } from './deadlines.js';
 import { pack, unpack } from './gzip.js';
 import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
-import type { CallHead } from './request.js';
+import { type CallHead, readHead } from './request.js';
 import { GrpcCode, responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
 
 /** What all calls of a server share. */
@@ -35,7 +37,28 @@ type CallState = (typeof CallState)[keyof typeof CallState];
 /** The prefix of the message that is being sent; the stream copies it. */
 const prefix = new Uint8Array(prefixBytes);
 
-export class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
+/** Makes a call of a request and hands it to the service, or refuses a request that is none. */
+export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
+  const callHead = readHead(head);
+  if (callHead instanceof HeaderSet) {
+    stream.sendHeaders(callHead, true);
+    stream.release();
+    return deafReceiver;
+  }
+  const call = new ServerCall(context, stream, callHead, peer);
+  call.start();
+  return call;
+}
+
+/** For requests that were refused by their head. */
+const deafReceiver: StreamReceiver = {
+  onData() {},
+  onEnd() {},
+  onReset() {},
+  onWritable() {},
+};
+
+class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   readonly #context: CallContext;
   readonly #stream: Stream;
   readonly #head: CallHead;

@@ -4,15 +4,11 @@
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import { HeaderSet } from '../http2/hpack/encoder.js';
 import { type Http2Limits, http2LimitsDefault } from '../http2/limits.js';
-import type { RequestHead } from '../http2/request-head.js';
 import { Http2Listener } from '../http2/socket.js';
-import type { Stream, StreamReceiver } from '../http2/stream.js';
 import type { Peer, Service } from './call.js';
 import { Deadlines } from './deadlines.js';
-import { readHead } from './request.js';
-import { type CallContext, ServerCall } from './server-call.js';
+import { acceptCall, type CallContext } from './server-call.js';
 
 export interface GrpcListenerOptions {
   readonly service: Service;
@@ -62,7 +58,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
         peer = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName: undefined };
         peers.set(socket, peer);
       }
-      const receiver = accept(context, stream, head, peer);
+      const receiver = acceptCall(context, stream, head, peer);
       deadlines.run();
       return receiver;
     },
@@ -75,26 +71,6 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     calls: () => listener.handlers,
   };
 }
-
-function accept(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
-  const callHead = readHead(head);
-  if (callHead instanceof HeaderSet) {
-    stream.sendHeaders(callHead, true);
-    stream.release();
-    return deafReceiver;
-  }
-  const call = new ServerCall(context, stream, callHead, peer);
-  call.start();
-  return call;
-}
-
-/** For requests that were refused by their head. */
-const deafReceiver: StreamReceiver = {
-  onData() {},
-  onEnd() {},
-  onReset() {},
-  onWritable() {},
-};
 
 /** Moves the wheel while there is anything in it. */
 class DeadlineTimer {

@@ -108,17 +108,16 @@ export class Peer {
   onRequest: ((request: Request) => void) | undefined = undefined;
   readonly #pool = new SegmentPool(8);
 
-  constructor(limits: Partial<Http2Limits> = {}) {
+  /** `accept` replaces the recording of requests. */
+  constructor(
+    limits: Partial<Http2Limits> = {},
+    accept = (stream: Stream, head: RequestHead): StreamReceiver => this.#record(stream, head),
+  ) {
     this.connection = new Connection({
       limits: { ...http2LimitsDefault, ...limits },
       clock: () => this.nowMs,
       pool: this.#pool,
-      accept: (stream, head) => {
-        const request = new Request(stream, head);
-        this.requests.push(request);
-        this.onRequest?.(request);
-        return request;
-      },
+      accept,
       wake: () => {
         this.wakes += 1;
       },
@@ -128,11 +127,23 @@ export class Peer {
   /** A peer whose handshake is done and whose frames are read. */
   static open(limits: Partial<Http2Limits> = {}, settings: readonly (readonly [number, number])[] = []): Peer {
     const peer = new Peer(limits);
-    peer.send(clientPreface, settingsFrame(settings));
-    const types = peer.frames().map(frame => frame.type);
-    assert.deepEqual([types[0], types.at(-1)], [FrameType.Settings, FrameType.Settings]);
-    assert.equal(peer.connection.phase, Phase.Open);
+    peer.shakeHands(settings);
     return peer;
+  }
+
+  /** Does the handshake and forgets its frames. */
+  shakeHands(settings: readonly (readonly [number, number])[] = []): void {
+    this.send(clientPreface, settingsFrame(settings));
+    const types = this.frames().map(frame => frame.type);
+    assert.deepEqual([types[0], types.at(-1)], [FrameType.Settings, FrameType.Settings]);
+    assert.equal(this.connection.phase, Phase.Open);
+  }
+
+  #record(stream: Stream, head: RequestHead): Request {
+    const request = new Request(stream, head);
+    this.requests.push(request);
+    this.onRequest?.(request);
+    return request;
   }
 
   get request(): Request {
