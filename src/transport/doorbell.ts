@@ -15,12 +15,13 @@
  *   are sequentially consistent, so that drain sees what was published.
  * Hence ring() costs one load while the owner is busy, and a notify (a system call) only when it sleeps.
  *
- * The timeout is a timer of our own and not waitAsync's: V8 posts a task for every wait with a timeout, which costs more
- * than the wait itself (7 us of CPU against 0 to 1). A waiter that a timeout left behind is used again by the next wait,
- * so there is never more than one.
+ * The timeout is a timer of our own and not waitAsync's: V8 posts a task for every wait with a timeout, which costs
+ * 7 us of CPU, and our timer 1. A waiter that a timeout left behind is used again by the next wait, so there is never
+ * more than one.
  *
- * Neither Atomics.waitAsync nor this timer keeps the thread alive: its owner holds a ref'd handle (a message port with a
- * listener, a server, an interval) for as long as it wants to live.
+ * Neither Atomics.waitAsync nor this timer keeps the thread alive: its owner holds a ref'd handle (a message port with
+ * a listener, a server, an interval) for as long as it wants to live. And an owner to whom wait() keeps returning
+ * undefined must by itself let its event loop have a turn now and then.
  */
 import { assert } from '../base/assert.js';
 
@@ -79,8 +80,8 @@ export class Doorbell {
 
   /**
    * For the owner only, once it has found nothing to do. Returns undefined when the bell was rung since the last wait:
-   * do not sleep, drain again. Otherwise a promise that resolves when somebody rings or `timeoutMs` have passed, whichever
-   * is first; it never rejects, and it may resolve for no reason.
+   * do not sleep, drain again. Otherwise a promise that resolves when somebody rings or `timeoutMs` have passed,
+   * whichever is first; it never rejects, and it may resolve for no reason.
    */
   wait(timeoutMs: number): Promise<void> | undefined {
     assert(this.#resolve === undefined, 'doorbell: the owner waits once at a time');

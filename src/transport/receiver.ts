@@ -6,9 +6,9 @@
  * Stale is a record of an older producer than the newest attached one, and a record that was sent to an earlier
  * consumer: a restarted member neither hears its own past life nor what was meant for it.
  *
- * Invariants: one Receiver lives per link, on one thread. HEAD <= #head <= #tail <= TAIL. The memory of a record is given
- * back (HEAD stored) only after its handler has returned or thrown. Sequences are contiguous per producer incarnation;
- * each lane has at most one message in assembly.
+ * Invariants: one Receiver lives per link, on one thread. HEAD <= #head <= #tail <= TAIL. The memory of a record is
+ * given back (HEAD stored) only after its handler has returned or thrown. Sequences are contiguous per producer
+ * incarnation; each lane has at most one message in assembly.
  */
 import { assert } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
@@ -127,10 +127,10 @@ export class Receiver {
   }
 
   /**
-   * Hands up to `recordsMax` records to `handler` (a fragmented message is handed over with its last record), gives their
-   * room back, and rings the producer if it waits for room. Returns the number of records and delayed messages taken. With
-   * fewer than `recordsMax` the ring was empty; otherwise there may be more, for which no bell will ring: drain again
-   * before you wait. `nowMs` is any monotone clock, and needed only if faults may be set on this link.
+   * Hands up to `recordsMax` records to `handler` (a fragmented message is handed over with its last record), gives
+   * their room back, and rings the producer if it waits for room. Returns the number of records and delayed messages
+   * taken. With fewer than `recordsMax` the ring was empty; otherwise there may be more, for which no bell will ring:
+   * drain again before you wait. `nowMs` is any monotone clock, needed only if faults may be set on this link.
    */
   drain(handler: MessageHandler, recordsMax: number, nowMs = 0): number {
     assert(!this.#draining, 'receiver: a handler does not drain the link it is called by');

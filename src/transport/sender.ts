@@ -114,9 +114,10 @@ export class Sender {
   }
 
   /**
-   * Writes a message if all of it fits into the ring now; otherwise writes nothing and returns false. It becomes visible
-   * with the next flush. `prefix` goes before `payload`; both are copied before this returns. `aux` is a uint16, `id` a
-   * uint32. A message that even an empty ring might not hold waits in memory instead, if nothing else does.
+   * Writes a message if all of it fits into the ring now; otherwise writes nothing and returns false. It becomes
+   * visible with the next flush. `prefix` goes before `payload`; both are copied before this returns. `aux` is a
+   * uint16, `id` a uint32. A message longer than half of the ring, which even an empty ring might not hold, waits in
+   * memory instead, if nothing else does; only such a message can be overtaken by later lossy ones.
    */
   trySend(kind: number, aux: number, id: number, payload: Uint8Array, prefix: Uint8Array = EMPTY, flags = 0): boolean {
     const bytes = prefix.length + payload.length;
@@ -216,7 +217,8 @@ export class Sender {
   }
 
   /**
-   * Writes bytes [from, to) of the message prefix + payload as one record, if the ring then holds at most `limit` bytes.
+   * Writes bytes [from, to) of the message prefix + payload as one record, if the ring then holds at most `limit`
+   * bytes.
    */
   #place(
     kindWord: number,
@@ -284,7 +286,7 @@ export class Sender {
     offset: number,
   ): void {
     const length = prefix.length + payload.length;
-    // From Buffer's pool, which is ten times faster for small messages; neighbours in the pool leave the backlog together.
+    // From Buffer's pool: ten times faster for small messages, and neighbours in the pool leave the backlog together.
     const bytes = Buffer.allocUnsafe(length);
     bytes.set(prefix);
     bytes.set(payload, prefix.length);

@@ -102,8 +102,8 @@ test('spinning hears a ring as well', () => {
 // The litmus: a lost wakeup leaves both threads asleep for FOREVER_MS, and the test's timeout fires.
 for (const [name, options] of Object.entries({
   'ping-pong, always asleep in between': { rounds: 20_000, delaysMax: 0, timeoutMs: FOREVER_MS, spinsMax: 0 },
-  'rings at random moments around arming': { rounds: 20_000, delaysMax: 3000, timeoutMs: FOREVER_MS, spinsMax: 0 },
-  'with a spin before arming': { rounds: 20_000, delaysMax: 3000, timeoutMs: FOREVER_MS, spinsMax: 500 },
+  'rings at random moments around arming': { rounds: 8000, delaysMax: 3000, timeoutMs: FOREVER_MS, spinsMax: 0 },
+  'with a spin before arming': { rounds: 8000, delaysMax: 3000, timeoutMs: FOREVER_MS, spinsMax: 500 },
 })) {
   test(`no wakeup is lost between two threads: ${name}`, { timeout: 60_000 }, async () => {
     const data = { ...options, bells: [createDoorbell(), createDoorbell()], counters: new SharedArrayBuffer(256) };

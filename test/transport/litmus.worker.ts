@@ -1,6 +1,6 @@
 /**
- * One of two threads that wake each other: each publishes a number in its counter, rings the other, and sleeps until the
- * other's counter has caught up. Busy delays of random length move the rings around the moment of arming.
+ * One of two threads that wake each other: each publishes a number in its counter, rings the other, and sleeps until
+ * the other's counter has caught up. Busy delays of random length move the rings around the moment of arming.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Prng } from '../../src/base/prng.js';

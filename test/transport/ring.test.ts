@@ -9,6 +9,7 @@ import {
   createLink,
   fragmentBytesMax,
   HEADER_BYTES,
+  MESSAGE_BYTES_MAX,
 } from '../../src/transport/layout.js';
 import { assertMessage, createPair, message } from './support.js';
 
@@ -144,6 +145,26 @@ test('a message many times as large as the ring passes whole', () => {
   assertMessage(received[1], 8, 0);
 });
 
+test('a message of 32 MiB passes through a ring of 1 MiB, and one beyond the limit is refused', () => {
+  const { sender, receiver } = createPair(1 << 20);
+  const whole = Buffer.alloc(32 << 20);
+  for (let at = 0; at < whole.length; at += 4099) whole[at] = at >> 12;
+  sender.send(EnvelopeKind.Message, 0, 1, whole);
+  let arrived = false;
+  while (!arrived) {
+    sender.flush();
+    receiver.drain((_kind, _aux, _id, payload) => {
+      arrived = true;
+      assert.equal(Buffer.compare(payload, whole), 0);
+    }, 100);
+  }
+  assert.equal(sender.backlogBytes, 0);
+  // The memory is never touched, so that it costs nothing.
+  const tooLong = Buffer.allocUnsafeSlow(MESSAGE_BYTES_MAX);
+  assert.throws(() => sender.send(EnvelopeKind.Message, 0, 2, tooLong, message(2, 1)), /too long/);
+  assert.throws(() => sender.trySend(EnvelopeKind.Message, 0, 2, tooLong, message(2, 1)), /too long/);
+});
+
 test('a prefix of any length is joined with its payload, across fragments, too', () => {
   const whole = message(9, 600);
   const { sender, received, drain } = createPair(4096);
@@ -264,17 +285,18 @@ test('arguments out of range are refused before anything is written', () => {
 });
 
 test('a damaged ring is an assertion, never a read beyond it', () => {
-  const damages: [string, (words: Int32Array, control: Int32Array) => void][] = [
-    ['a length beyond the tail', words => void (words[0] = 90)],
-    ['a length beyond the ring', words => void (words[0] = 0xfffffff)],
-    ['a negative length', words => void (words[0] = -1)],
-    ['a skip that is too short', words => void (words[1] = 0)],
-    ['a sequence with a gap', words => void (words[4] = 5)],
-    ['a producer from the past', words => void (words[3] = -1)],
-    ['a message shorter than its fragment', words => void (words[5] = 3)],
-    ['a fragment in the middle of nothing', words => ((words[5] = 500), void (words[6] = 8))],
-    ['a tail beyond the capacity', (_words, control) => void (control[CELL_TAIL]! += SMALL)],
-    ['a tail that went back', (_words, control) => void (control[CELL_TAIL]! -= 64)],
+  // What is damaged, a word of the second record or a control cell, and its new value or what is added to it.
+  const damages: [string, { word?: number; cell?: number; value?: number; add?: number }][] = [
+    ['a length beyond the tail', { word: 0, value: 90 }],
+    ['a length beyond the ring', { word: 0, value: 0xfffffff }],
+    ['a negative length', { word: 0, value: -1 }],
+    ['a skip that is too short', { word: 1, value: 0 }],
+    ['a sequence with a gap', { word: 4, value: 5 }],
+    ['a producer from the past', { word: 3, value: -1 }],
+    ['a message shorter than its fragment', { word: 5, value: 3 }],
+    ['a message longer than any may be', { word: 5, value: MESSAGE_BYTES_MAX + 1 }],
+    ['a tail beyond the capacity', { cell: CELL_TAIL, add: SMALL }],
+    ['a tail that went back', { cell: CELL_TAIL, add: -64 }],
   ];
   for (const [what, damage] of damages) {
     const { link, sender, received, drain } = createPair(SMALL, 2 ** 32 - 72);
@@ -284,7 +306,9 @@ test('a damaged ring is an assertion, never a read beyond it', () => {
     drain();
     sender.send(EnvelopeKind.Message, 0, 1, message(1, 20));
     sender.flush();
-    damage(new Int32Array(link.memory, CONTROL_BYTES), new Int32Array(link.memory, 0, CONTROL_BYTES / 4));
+    const cells = new Int32Array(link.memory);
+    const at = damage.cell ?? CONTROL_BYTES / 4 + (damage.word ?? 0);
+    cells[at] = damage.value ?? cells[at]! + (damage.add ?? 0);
     assert.throws(() => drain(), { name: 'AssertionError' }, what);
     assert.equal(received.length, 1, what);
   }

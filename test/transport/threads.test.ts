@@ -45,9 +45,9 @@ async function stress(capacityBytes: number, messages: number, bytesMax: number)
 
 // The test's timeout is the watchdog: a lost wakeup or a deadlock of two full rings leaves both threads asleep.
 for (const [capacityBytes, messages, bytesMax] of [
-  [1024, 100_000, 1000],
-  [16_384, 500_000, 20_000],
-  [1 << 20, 700_000, 100_000],
+  [1024, 50_000, 1000],
+  [16_384, 300_000, 20_000],
+  [1 << 20, 400_000, 100_000],
 ] as const) {
   test(`two threads, ${messages} messages each way through rings of ${capacityBytes} bytes`, {
     timeout: 120_000,
