@@ -33,16 +33,18 @@ interface Pair {
   readonly left: Family;
   readonly right: Family;
   readonly members: 1 | 3;
+  /** Programs grant, use and revoke leases. */
+  readonly leases: boolean;
 }
 
 const pairs: readonly Pair[] = [
-  { left: 'etcd-3.4', right: 'etcd-3.5', members: 1 },
-  { left: 'kvorum', right: 'etcd-3.5', members: 3 },
-  { left: 'kvorum', right: 'etcd-3.5', members: 1 },
-  { left: 'kvorum', right: 'etcd-3.4', members: 1 },
+  { left: 'etcd-3.4', right: 'etcd-3.5', members: 1, leases: true },
+  { left: 'kvorum', right: 'etcd-3.5', members: 3, leases: false },
+  { left: 'kvorum', right: 'etcd-3.5', members: 1, leases: false },
+  { left: 'kvorum', right: 'etcd-3.4', members: 1, leases: false },
 ];
 
-for (const { left, right, members } of pairs) {
+for (const { left, right, members, leases } of pairs) {
   test(`${left} and ${right} with ${members} member(s) answer ${programs} random programs alike`, async t => {
     if ((await requireEtcd(t, '3.4')) === undefined || (await requireEtcd(t, '3.5')) === undefined) return;
     await using sides = await startSides(left, right, members);
@@ -50,7 +52,7 @@ for (const { left, right, members } of pairs) {
     let operations = 0;
     let errors = 0;
     for (let seed = firstSeed; seed < firstSeed + programs; seed++) {
-      const options = optionsOf(seed);
+      const options = optionsOf(seed, members, leases);
       const result = await runProgram(seed, sides.left, sides.right, options);
       operations += result.operations;
       errors += result.errors;
@@ -79,9 +81,9 @@ test('a falsified answer is found and shrunk to the one operation that shows it'
     },
   };
   for (let seed = firstSeed; ; seed++) {
-    const { divergence } = await runProgram(seed, forgetful, sides.right, optionsOf(seed));
+    const { divergence } = await runProgram(seed, forgetful, sides.right, optionsOf(seed, 1, true));
     if (divergence === undefined) continue;
-    const smallest = await shrink(divergence, forgetful, sides.right, optionsOf(seed));
+    const smallest = await shrink(divergence, forgetful, sides.right, optionsOf(seed, 1, true));
     assert.equal(smallest.operation.method, 'DeleteRange');
     assert.match(smallest.path, /^response\.prev_kvs/);
     const own = smallest.history.slice(frameLength);
@@ -112,8 +114,14 @@ test('a difference is known only between the servers and in the answers its entr
 /** Operations before the program itself: two lease revokes, delete, compact, two lease grants. */
 const frameLength = 6;
 
-function optionsOf(seed: number): ProgramOptions {
-  return { undefinedSortTargets: false, bigValues: seed % bigEvery === 0, operationsMax: 60 };
+function optionsOf(seed: number, members: 1 | 3, leases: boolean): ProgramOptions {
+  return {
+    undefinedSortTargets: false,
+    leases,
+    revisionsInTxns: members === 1,
+    bigValues: seed % bigEvery === 0,
+    operationsMax: 60,
+  };
 }
 
 function sideNamed(family: Family): Side {

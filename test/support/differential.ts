@@ -85,10 +85,10 @@ export async function runProgram(
   keep?: ReadonlySet<number>,
 ): Promise<RunResult> {
   const run = new Run(seed, left, right);
-  await run.all(frameIn());
+  await run.all(frameIn(options));
   const now = await run.revision();
   await run.step(operation('Compact', { revision: now, physical: true }));
-  for (const id of programLeases) await run.step(operation('LeaseGrant', { ID: id, TTL: 3600n }));
+  if (options.leases) for (const id of programLeases) await run.step(operation('LeaseGrant', { ID: id, TTL: 3600n }));
   const program = generateProgram(seed, now, options);
   await run.all(keep === undefined ? program : program.filter((_, index) => keep.has(index)));
   await run.step(operation('HashKV', {}));
@@ -103,7 +103,7 @@ export async function shrink(found: Divergence, left: Side, right: Side, options
   for (let size = Math.ceil(kept.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
     for (let from = 0; from < kept.length && trials < shrinkTrialsMax; trials++) {
       const candidate = [...kept.slice(0, from), ...kept.slice(from + size)];
-      await align(left, right);
+      await align(left, right, options);
       const { divergence } = await runProgram(found.seed, left, right, options, new Set(candidate));
       if (divergence === undefined) {
         from += size;
@@ -117,12 +117,12 @@ export async function shrink(found: Divergence, left: Side, right: Side, options
 }
 
 /** Brings two servers that went apart to the same revision with an empty key space, compacted there. */
-export async function align(left: Side, right: Side): Promise<void> {
+export async function align(left: Side, right: Side, options: ProgramOptions): Promise<void> {
   const sides = [left, right] as const;
   const padding = Buffer.from('padding');
   const put = operation('Put', { key: padding });
   const remove = operation('DeleteRange', { key: padding });
-  for (const request of frameIn()) await Promise.all(sides.map(side => side.call(request, 0)));
+  for (const request of frameIn(options)) await Promise.all(sides.map(side => side.call(request, 0)));
   const [leftRevision, rightRevision] = [await revisionOf(left), await revisionOf(right)];
   const behind = leftRevision < rightRevision ? left : right;
   const gap = leftRevision < rightRevision ? rightRevision - leftRevision : leftRevision - rightRevision;
@@ -166,10 +166,10 @@ function isComposite(value: Value): boolean {
   return typeof value === 'object' && !(value instanceof Uint8Array);
 }
 
-function frameIn(): Operation[] {
+function frameIn(options: ProgramOptions): Operation[] {
   const everything = Buffer.from([0]);
   return [
-    ...programLeases.map(id => operation('LeaseRevoke', { ID: id })),
+    ...(options.leases ? programLeases.map(id => operation('LeaseRevoke', { ID: id })) : []),
     operation('DeleteRange', { key: everything, range_end: everything }),
   ];
 }
