@@ -16,7 +16,7 @@ import { decodeMessage, encodeMessage, type Message } from '../../support/messag
 import { generateProgram, methods, type Operation, programLeases } from '../../support/programs.js';
 
 const programs = Number(process.env.KVORUM_MVCC_PROGRAMS ?? 1500);
-const options = { undefinedSortTargets: true, bigValues: false, operationsMax: 60 };
+const options = { undefinedSortTargets: true, bigValues: false, operationsMax: 60, leases: true };
 const kvMethods = ['Range', 'Put', 'DeleteRange', 'Txn', 'Compact'] as const;
 type KvMethod = (typeof kvMethods)[number];
 
