@@ -66,7 +66,6 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   readonly peer: Peer;
   #listener: CallListener | undefined = undefined;
   #state: CallState = CallState.Running;
-  #cancelReason: CancelReason | undefined = undefined;
   #headersSent = false;
 
   deadlineTick = 0;
@@ -86,7 +85,6 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     const { deadlineMs } = this.#head;
     if (deadlineMs !== undefined) this.#context.deadlines.add(this, this.#context.clock() + deadlineMs);
     this.#listener = this.#context.service(this);
-    if (this.#cancelReason !== undefined) this.#listener.cancel(this.#cancelReason);
   }
 
   // What the service sees (Call). --------------------------------------------------------------------------------------
@@ -185,7 +183,6 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     if (this.#state !== CallState.Running) return;
     this.#state = CallState.Cancelled;
     this.#context.deadlines.remove(this);
-    this.#cancelReason = reason;
     this.#listener?.cancel(reason);
   }
 

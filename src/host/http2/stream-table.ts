@@ -23,7 +23,7 @@ import type { OutputBuffer } from './output.js';
 import type { RequestHead } from './request-head.js';
 import { ResetStreams } from './reset-streams.js';
 import type { SendSide } from './send-side.js';
-import { Stream, type StreamOwner, type StreamReceiver, StreamState } from './stream.js';
+import { type ResetCause, Stream, type StreamOwner, type StreamReceiver, StreamState } from './stream.js';
 
 /** What the table needs of the connection around it. */
 export interface StreamTableOptions {
@@ -102,7 +102,8 @@ export class StreamTable implements StreamOwner {
     this.held += 1;
     const receiver = this.#options.accept(opened, head);
     opened.receiver = receiver;
-    if (endStream) receiver.onEnd(noTrailers);
+    if (opened.resetUntold !== undefined) receiver.onReset(opened.resetUntold.cause, opened.resetUntold.code);
+    else if (endStream) receiver.onEnd(noTrailers);
   }
 
   /** DATA with its padding removed; `frameBytes` is what it takes from the windows. */
@@ -135,7 +136,7 @@ export class StreamTable implements StreamOwner {
     }
     this.#resets.add(streamId, true);
     this.#close(stream);
-    stream.receiver?.onReset('peer', code);
+    tellReset(stream, 'peer', code);
     if (!this.#options.budgets.resets.spend()) this.#fail(ErrorCode.EnhanceYourCalm, 'too many resets');
   }
 
@@ -168,7 +169,7 @@ export class StreamTable implements StreamOwner {
   abort(code: ErrorCode): void {
     for (const stream of [...this.#streams.values()]) {
       this.#close(stream);
-      stream.receiver?.onReset('connection', code);
+      tellReset(stream, 'connection', code);
     }
   }
 
@@ -251,7 +252,7 @@ export class StreamTable implements StreamOwner {
       return true;
     }
     this.#resetByUs(stream, ErrorCode.EnhanceYourCalm);
-    stream.receiver?.onReset('slow-reader', ErrorCode.EnhanceYourCalm);
+    tellReset(stream, 'slow-reader', ErrorCode.EnhanceYourCalm);
     this.#options.touch();
     return false;
   }
@@ -325,7 +326,7 @@ export class StreamTable implements StreamOwner {
   /** A stream error: RST_STREAM, and the receiver is told. */
   #refuse(stream: Stream, code: ErrorCode): void {
     this.#resetByUs(stream, code);
-    stream.receiver?.onReset('protocol', code);
+    tellReset(stream, 'protocol', code);
   }
 
   #resetByUs(stream: Stream, code: ErrorCode): void {
@@ -349,4 +350,10 @@ export class StreamTable implements StreamOwner {
   #fail(code: ErrorCode, text: string): void {
     this.#options.fail(code, text);
   }
+}
+
+/** Tells the receiver that its stream is gone; later, when the stream is still being accepted. */
+function tellReset(stream: Stream, cause: ResetCause, code: ErrorCode): void {
+  if (stream.receiver === undefined) stream.resetUntold = { cause, code };
+  else stream.receiver.onReset(cause, code);
 }

@@ -57,7 +57,9 @@ export class Stream {
   readonly id: number;
   readonly owner: StreamOwner;
   state: StreamState;
+  /** Undefined while the request is being accepted; what ends the stream meanwhile is told afterwards. */
   receiver: StreamReceiver | undefined = undefined;
+  resetUntold: { readonly cause: ResetCause; readonly code: number } | undefined = undefined;
 
   /** Bytes the peer may still send, and bytes it sent that no WINDOW_UPDATE gave back yet. */
   receiveWindow: number;
