@@ -21,6 +21,7 @@ import {
   recoverWriteAheadLog,
   removeWriteAheadLog,
   WriteAheadLog,
+  type WriteAheadLogOptions,
 } from './write-ahead-log.js';
 
 export interface RaftLogOptions {
@@ -29,7 +30,7 @@ export interface RaftLogOptions {
   readonly stamp: Stamp;
   /** Bytes of entries kept in memory once they are in LMDB. Default 16 MiB. */
   readonly cacheBytesMax?: number;
-  /** Size of each of the two write-ahead files, for a log that is created now. Default 8 MiB. */
+  /** What each of the two write-ahead files grows to under load. Default 16 MiB. */
   readonly walFileBytes?: number;
   /** Entries moved to LMDB in one transaction, at most. Default 1024: measured to stay below 10 ms at p99. */
   readonly moveEntriesMax?: number;
@@ -51,7 +52,8 @@ export interface OpenedLog {
   readonly recovered: Recovered;
 }
 
-const WAL_FILE_BYTES_DEFAULT = 8 << 20;
+const LOG_DIRECTORY = 'log';
+const WAL_FILE_BYTES_DEFAULT = 16 << 20;
 const MAP_SIZE_BYTES_DEFAULT = 64 * 2 ** 30;
 
 /** Throws StorageError: `otherCluster`, `otherMember`, `format`, `inconsistent`, `corrupt`, `io`. */
@@ -64,7 +66,7 @@ export function openLog(options: RaftLogOptions): OpenedLog {
   if (mirror !== undefined) checkStamp(stamp, mirror, directory);
   const environment = LogEnvironment.open({
     what: 'log',
-    directory: path.join(directory, 'log'),
+    directory: path.join(directory, LOG_DIRECTORY),
     mapSizeBytes: options.mapSizeBytes ?? MAP_SIZE_BYTES_DEFAULT,
     durable,
     beforeWrite: options.beforeWrite,
@@ -72,7 +74,7 @@ export function openLog(options: RaftLogOptions): OpenedLog {
   try {
     const found = environment.readMeta();
     if (found !== undefined) checkStamp(stamp, found.stamp, directory);
-    const walOptions = { files, directory, stamp, fileBytes: options.walFileBytes ?? WAL_FILE_BYTES_DEFAULT };
+    const walOptions = { files, directory, stamp, fileBytesMax: options.walFileBytes ?? WAL_FILE_BYTES_DEFAULT };
     if (mirror === undefined) completeCreation(environment, found, walOptions);
     else if (found === undefined) throw lost(directory);
     const meta = found ?? emptyMeta(stamp);
@@ -85,12 +87,12 @@ export function openLog(options: RaftLogOptions): OpenedLog {
   }
 }
 
-function completeCreation(
-  environment: LogEnvironment,
-  found: LogMeta | undefined,
-  wal: { files: Files; directory: string; stamp: Stamp; fileBytes: number },
-): void {
-  if (found === undefined) environment.commit(emptyMeta(wal.stamp), { remove: [], append: [] });
+function completeCreation(environment: LogEnvironment, found: LogMeta | undefined, wal: WriteAheadLogOptions): void {
+  if (found === undefined) {
+    environment.commit(emptyMeta(wal.stamp), { remove: [], append: [] });
+    wal.files.syncDirectory(path.join(wal.directory, LOG_DIRECTORY));
+    wal.files.syncDirectory(path.dirname(wal.directory));
+  }
   const names = wal.files.list(wal.directory);
   const walIsComplete = names.includes('wal-0') && names.includes('wal-1');
   if (found === undefined || (!walIsComplete && !found.bootstrapped)) {

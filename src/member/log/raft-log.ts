@@ -10,15 +10,16 @@
  *     neither is. Without entries and with mustSync false nothing is written: a hard state in which only `commit` moved
  *     travels with the next write.
  *   - setConfState(), bootstrap(), installSnapshot() return: what they were given.
- *   - compact() returns: nothing; a crash may bring compacted entries back, which does no harm.
+ *   - compact() returns: nothing yet, the next write carries it; until then a crash may bring compacted entries back,
+ *     which does no harm.
  *   - a snapshot: first the new state directory is complete and synced (state transfer), then installSnapshot() names it
  *     in the same transaction that empties the log, moves the commit index and stores the configuration. A crash before
  *     leaves the old state and the old log, a crash after the new state and the empty log.
  *   - the state store's applied index may run ahead of the commit index stored here (that one may lag); reconcile()
  *     raises it at start: what was applied was committed.
  *
- * Invariants: entries are contiguous in (compactedIndex, lastIndex]; indexes below `cache.first` are in LMDB; nothing at or
- * below the commit index is ever replaced. After any error of a write the log refuses every further write.
+ * Invariants: entries are contiguous from firstIndex() to lastIndex(); each is in memory or in LMDB (log-tail.ts); nothing
+ * at or below the commit index is ever replaced. After any error of a write the log refuses every further write.
  */
 import { assert } from '../../base/assert.js';
 import {
@@ -34,13 +35,19 @@ import type { Stamp } from '../store/stamp.js';
 import { asStorageError, StorageError, StorageErrorKind } from '../store/storage-error.js';
 import type { ConfStateHistory } from './conf-state-history.js';
 import { confStateAt, confStatesFrom, confStatesUpTo, withConfState } from './conf-state-history.js';
-import { EntryCache } from './entry-cache.js';
 import { Scratch } from './log-codec.js';
 import type { LogEnvironment, LogMeta } from './log-environment.js';
 import { type OpenedLog, openLog, type RaftLogOptions } from './log-open.js';
-import { WaitingRecords } from './waiting-records.js';
-import { WAL_RECORD_HEADER_BYTES, type WalRecord } from './wal-file.js';
-import { logRecordBytes, readLogRecord, writeConfStateRecord, writeLogRecord } from './wal-record.js';
+import { LogTail } from './log-tail.js';
+import { WAL_RECORD_HEADER_BYTES } from './wal-file.js';
+import {
+  type Compaction,
+  type LogRecord,
+  logRecordBytes,
+  readLogRecord,
+  writeConfStateRecord,
+  writeLogRecord,
+} from './wal-record.js';
 import type { WriteAheadLog } from './write-ahead-log.js';
 
 export type { RaftLogOptions } from './log-open.js';
@@ -52,6 +59,7 @@ const SCRATCH_KEEP_BYTES = 1 << 20;
 const MOVE_ENTRIES_MAX_DEFAULT = 1024;
 const MOVE_BYTES_MAX = 1 << 20;
 const REMOVE_ENTRIES_MAX = 1024;
+const MOVE_FROM_RATIO = 0.5;
 /** A quiet log is moved to LMDB after this long. */
 const IDLE_MS = 1000;
 
@@ -59,26 +67,23 @@ export class RaftLog implements LogStorage {
   readonly stamp: Stamp;
   readonly #environment: LogEnvironment;
   readonly #wal: WriteAheadLog;
-  readonly #cacheBytesMax: number;
   readonly #moveEntriesMax: number;
   readonly #beforeWrite: BeforeWrite | undefined;
   readonly #scratch = new Scratch(SCRATCH_BYTES);
-  readonly #cache: EntryCache;
+  readonly #tail: LogTail;
   #hardState: HardState;
   /** The hard state differs from what the last write carried. */
   #hardStateIsNews = false;
   #confStates: ConfStateHistory;
-  #compactedIndex: number;
   #compactedTerm: number;
+  /** No write has carried the latest compaction yet. */
+  #compactionIsNews = false;
   #stateGeneration: number;
   #bootstrapped: boolean;
-  /** Entries up to here are in LMDB as they are in the log. */
-  #movedIndex: number;
   /** No entry below is in LMDB; what is there up to the compacted index is garbage. */
   #presentFirst: number;
   /** No entry from here on is in LMDB; what is there behind movedIndex was replaced. */
   #presentEnd: number;
-  readonly #waiting = new WaitingRecords();
   #activitySequence = 0;
   #activityMs = 0;
   #state: 'open' | 'failed' | 'closed' = 'open';
@@ -102,22 +107,22 @@ export class RaftLog implements LogStorage {
     this.stamp = meta.stamp;
     this.#environment = environment;
     this.#wal = wal;
-    this.#cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_DEFAULT;
     this.#moveEntriesMax = options.moveEntriesMax ?? MOVE_ENTRIES_MAX_DEFAULT;
     this.#beforeWrite = options.beforeWrite;
     this.#hardState = meta.hardState;
     this.#confStates = meta.confStates;
-    this.#compactedIndex = meta.compactedIndex;
-    this.#compactedTerm = meta.compactedTerm;
     this.#stateGeneration = meta.stateGeneration;
     this.#bootstrapped = meta.bootstrapped;
-    this.#movedIndex = meta.lastIndex;
     this.#presentEnd = meta.lastIndex + 1;
     this.#presentFirst = environment.presentIndexes(0, Number.MAX_SAFE_INTEGER, 1)[0] ?? this.#presentEnd;
-    this.#cache = new EntryCache(meta.lastIndex + 1);
-    for (const record of recovered.records) this.#replay(record);
+    const records = recovered.records.map(readLogRecord);
+    const compaction = latestCompaction(meta, records);
+    this.#compactedTerm = compaction.term;
+    this.#tail = new LogTail(compaction.index, meta.lastIndex, options.cacheBytesMax ?? CACHE_BYTES_DEFAULT);
+    for (const record of records) this.#replay(record);
+    this.#confStates = confStatesFrom(this.#confStates, compaction.index);
     if (this.#hardState.commit > this.lastIndex()) throw lostEntries(this.#hardState.commit, this.lastIndex());
-    while (this.#waiting.length > 0) this.#movePiece();
+    while (this.#tail.waiting.length > 0) this.#movePiece();
     wal.start();
   }
 
@@ -128,26 +133,26 @@ export class RaftLog implements LogStorage {
   }
 
   firstIndex(): number {
-    return this.#compactedIndex + 1;
+    return this.#tail.firstIndex;
   }
 
   lastIndex(): number {
-    return this.#cache.end - 1;
+    return this.#tail.lastIndex;
   }
 
   term(index: number): number | undefined {
-    if (index >= this.#cache.first && index < this.#cache.end) return this.#cache.at(index).term;
-    if (index === this.#compactedIndex) return this.#compactedTerm;
-    if (index < this.#compactedIndex || index >= this.#cache.end) return undefined;
-    return this.#environment.readEntry(index).term;
+    const compactedIndex = this.#tail.firstIndex - 1;
+    if (index === compactedIndex) return this.#compactedTerm;
+    if (index < compactedIndex || index > this.#tail.lastIndex) return undefined;
+    return (this.#tail.cached(index) ?? this.#environment.readEntry(index)).term;
   }
 
   entries(lo: number, hi: number, bytesMax: number): Entry[] {
-    assert(lo >= this.firstIndex() && lo < hi && hi <= this.#cache.end, 'log read out of bounds', { lo, hi });
+    assert(lo >= this.firstIndex() && lo < hi && hi <= this.lastIndex() + 1, 'log read out of bounds', { lo, hi });
     const found: Entry[] = [];
     let bytes = 0;
     for (let index = lo; index < hi; index += 1) {
-      const entry = index >= this.#cache.first ? this.#cache.at(index) : this.#environment.readEntry(index);
+      const entry = this.#tail.cached(index) ?? this.#environment.readEntry(index);
       bytes += entryBytes(entry);
       if (bytes > bytesMax && found.length > 0) break;
       found.push(entry);
@@ -156,7 +161,7 @@ export class RaftLog implements LogStorage {
   }
 
   snapshotMetadata(): SnapshotMetadata {
-    return this.metadataAt(this.#compactedIndex);
+    return this.metadataAt(this.firstIndex() - 1);
   }
 
   /** Term and configuration as of an index in [firstIndex() - 1, lastIndex()] that was applied. */
@@ -189,7 +194,7 @@ export class RaftLog implements LogStorage {
     assert(!this.#bootstrapped, 'log bootstrapped twice');
     this.#checkEntries(entries);
     this.#guard(() => {
-      for (const entry of entries) this.#cache.push(entry);
+      this.#tail.acceptUnrecorded(entries);
       this.#hardState = hardState;
       this.#confStates = [{ index: 0, confState }];
       this.#bootstrapped = true;
@@ -236,13 +241,13 @@ export class RaftLog implements LogStorage {
    */
   compact(toIndex: number): void {
     this.#checkUsable();
-    if (toIndex <= this.#compactedIndex) return;
+    if (toIndex < this.firstIndex()) return;
     const term = this.term(toIndex);
     assert(term !== undefined && toIndex <= this.#hardState.commit, 'compaction beyond the commit index', { toIndex });
     this.#compactedTerm = term;
-    this.#compactedIndex = toIndex;
+    this.#compactionIsNews = true;
     this.#confStates = confStatesFrom(this.#confStates, toIndex);
-    this.#cache.dropBefore(toIndex + 1);
+    this.#tail.compact(toIndex);
   }
 
   /**
@@ -252,18 +257,15 @@ export class RaftLog implements LogStorage {
   installSnapshot(metadata: SnapshotMetadata, stateGeneration: number, hardState?: HardState): void {
     this.#checkUsable();
     const { index, term, confState } = metadata;
-    assert(index >= this.#compactedIndex, 'snapshot is older than the log', { index, compacted: this.#compactedIndex });
+    assert(index >= this.firstIndex() - 1, 'snapshot is older than the log', { index, first: this.firstIndex() });
     assert(stateGeneration > this.#stateGeneration, 'state generation does not advance', { stateGeneration });
     this.#guard(() => {
-      this.#cache.reset(index + 1);
-      this.#movedIndex = index;
-      this.#compactedIndex = index;
+      this.#tail.restart(index);
       this.#compactedTerm = term;
       this.#confStates = [{ index, confState }];
       this.#stateGeneration = stateGeneration;
       this.#hardState = hardStateAfterSnapshot(hardState ?? this.#hardState, metadata);
       this.#bootstrapped = true;
-      this.#waiting.clear();
       this.#move(0, 0);
     });
   }
@@ -280,7 +282,7 @@ export class RaftLog implements LogStorage {
       throw new StorageError(
         StorageErrorKind.Inconsistent,
         `the state (applied to index ${appliedIndex}, term ${appliedTerm}) does not belong to the log (indexes ` +
-          `${this.#compactedIndex} to ${this.lastIndex()}${term === undefined ? '' : `, there of term ${term}`})`,
+          `${this.firstIndex()} to ${this.lastIndex()}${term === undefined ? '' : `, there of term ${term}`})`,
       );
     }
     if (appliedIndex > this.#hardState.commit) this.#setHardState({ ...this.#hardState, commit: appliedIndex });
@@ -291,8 +293,9 @@ export class RaftLog implements LogStorage {
   // Housekeeping.
 
   /**
-   * Moves one bounded piece to LMDB when a full write-ahead file waits for it, when the log was quiet for a second, or
-   * when garbage has piled up. `nowMs`: any monotone clock. Returns whether there was something to do.
+   * Moves one bounded piece to LMDB when a full write-ahead file waits for it and the other is half full, when the log
+   * was quiet for a second, or when garbage has piled up. (Half full: by then most of what waits is compacted under load
+   * and need not be moved at all.) Otherwise makes a write-ahead file longer when they fill up fast. `nowMs`: any monotone clock. Returns whether there was something to do.
    */
   flushIfDue(nowMs: number): boolean {
     this.#checkUsable();
@@ -303,19 +306,18 @@ export class RaftLog implements LogStorage {
     const idle = nowMs - this.#activityMs >= IDLE_MS;
     const garbage = this.firstIndex() - this.#presentFirst;
     const due =
-      this.#wal.waitsForMove ||
+      (this.#wal.waitsForMove && this.#wal.fillRatio >= MOVE_FROM_RATIO) ||
       garbage >= REMOVE_ENTRIES_MAX ||
-      (idle && (this.#waiting.length > 0 || garbage > 0 || this.#hardStateIsNews));
-    if (!due) return false;
-    this.#guard(() => this.#movePiece());
-    return true;
+      (idle && (this.#tail.waiting.length > 0 || garbage > 0 || this.#hardStateIsNews));
+    if (due) this.#guard(() => this.#movePiece());
+    return due || this.#guard(() => !this.#wal.waitsForMove && this.#wal.growIfDue());
   }
 
   /** Moves everything to LMDB and closes. After a failure it only closes. Idempotent. */
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     try {
-      while (this.#state === 'open' && (this.#waiting.length > 0 || this.#hardStateIsNews)) {
+      while (this.#state === 'open' && (this.#tail.waiting.length > 0 || this.#hardStateIsNews)) {
         this.#guard(() => this.#movePiece());
       }
     } finally {
@@ -334,28 +336,31 @@ export class RaftLog implements LogStorage {
   // Records.
 
   #appendRecord(entries: readonly Entry[], hardState: HardState | undefined): void {
-    const payloadBytes = logRecordBytes(entries, hardState);
-    if (!this.#wal.fitsEver(payloadBytes)) {
+    const index = this.firstIndex() - 1;
+    const compaction = this.#compactionIsNews ? { index, term: this.#compactedTerm } : undefined;
+    const write = { compaction, hardState, entries };
+    const payloadBytes = logRecordBytes(write);
+    if (!this.#wal.fits(payloadBytes)) {
       this.#appendToEnvironment(entries, hardState);
       return;
     }
     this.#makeRoom(payloadBytes);
-    const scratch = this.#beginRecord();
-    const type = writeLogRecord(scratch, entries, hardState);
+    const type = writeLogRecord(this.#beginRecord(), write);
     this.#writeRecord(type, entries);
+    this.#compactionIsNews = false;
   }
 
   /** More than a write-ahead file holds goes to LMDB at once, in one transaction. */
   #appendToEnvironment(entries: readonly Entry[], hardState: HardState | undefined): void {
-    while (this.#waiting.length > 0) this.#movePiece();
-    this.#accept(entries);
+    while (this.#tail.waiting.length > 0) this.#movePiece();
+    this.#tail.acceptUnrecorded(entries);
     if (hardState !== undefined) this.#hardState = hardState;
     this.#bootstrapped = true;
     this.#move(entries.length, Number.MAX_SAFE_INTEGER);
   }
 
   #makeRoom(payloadBytes: number): void {
-    while (!this.#wal.fitsNow(payloadBytes)) this.#movePiece();
+    while (this.#wal.mustMoveFirst(payloadBytes)) this.#movePiece();
   }
 
   #beginRecord(): Scratch {
@@ -367,36 +372,16 @@ export class RaftLog implements LogStorage {
   #writeRecord(type: number, entries: readonly Entry[]): void {
     this.#beforeWrite?.('wal', this.#scratch.length);
     const sequence = this.#wal.append(this.#scratch, type);
-    this.#accept(entries);
-    this.#waiting.push(sequence, entries);
+    this.#tail.accept(entries, sequence);
   }
 
-  /** Takes entries into memory that are durable in a record; what they replace is gone. */
-  #accept(entries: readonly Entry[]): void {
-    if (entries.length === 0) return;
-    const from = Math.max(entries[0]!.index, this.firstIndex());
-    if (from < this.#cache.end) this.#truncate(from);
-    for (const entry of entries) {
-      if (entry.index >= from) this.#cache.push(entry);
-    }
-    this.#cache.shrink(this.#cacheBytesMax, this.#movedIndex + 1);
-  }
-
-  #truncate(from: number): void {
-    this.#cache.truncate(from);
-    this.#movedIndex = Math.min(this.#movedIndex, from - 1);
-    this.#waiting.truncate(from);
-  }
-
-  #replay(record: WalRecord): void {
-    const { hardState, entries, confState } = readLogRecord(record);
+  #replay({ sequence, hardState, entries, confState }: LogRecord): void {
     if (hardState !== undefined) {
       this.#hardState = { ...hardState, commit: Math.max(hardState.commit, this.#hardState.commit) };
     }
-    this.#accept(entries);
+    this.#tail.accept(entries, sequence);
     if (confState !== undefined) this.#confStates = withConfState(this.#confStates, confState);
     this.#bootstrapped = true;
-    this.#waiting.push(record.sequence, entries);
   }
 
   // Moving.
@@ -408,40 +393,31 @@ export class RaftLog implements LogStorage {
   /** One synced transaction: entries to LMDB, a replaced suffix and garbage away, everything else up to date. */
   #move(entriesMax: number, bytesMax: number): void {
     const environment = this.#environment;
-    const start = Math.max(this.#movedIndex, this.#compactedIndex) + 1;
-    const append: Entry[] = [];
-    for (let index = start, bytes = 0; index < this.#cache.end && append.length < entriesMax; index += 1) {
-      const entry = this.#cache.at(index);
-      bytes += entryBytes(entry);
-      if (bytes > bytesMax && append.length > 0) break;
-      append.push(entry);
-    }
-    const lastIndex = start - 1 + append.length;
+    const { entries, lastIndex } = this.#tail.nextPiece(entriesMax, bytesMax);
     const garbage = environment.presentIndexes(this.#presentFirst, this.firstIndex(), REMOVE_ENTRIES_MAX);
     const replaced = environment.presentIndexes(
-      Math.max(this.#movedIndex + 1, this.firstIndex()),
+      Math.max(this.#tail.movedIndex + 1, this.firstIndex()),
       this.#presentEnd,
       Number.MAX_SAFE_INTEGER,
     );
-    const taken = this.#waiting.countUpTo(lastIndex);
-    const takenSequence = this.#waiting.sequenceAt(taken) ?? this.#wal.nextSequence;
-    environment.commit(this.#metaWith(takenSequence, lastIndex), { remove: garbage.concat(replaced), append });
+    const taken = this.#tail.waiting.countUpTo(lastIndex);
+    const takenSequence = this.#tail.waiting.sequenceAt(taken) ?? this.#wal.nextSequence;
+    environment.commit(this.#metaWith(takenSequence, lastIndex), { remove: garbage.concat(replaced), append: entries });
 
-    this.#waiting.drop(taken);
+    this.#tail.setMoved(lastIndex, taken);
     this.#wal.setTaken(takenSequence);
-    this.#movedIndex = lastIndex;
     this.#presentEnd = lastIndex + 1;
     const allGarbageGone = garbage.length < REMOVE_ENTRIES_MAX;
     this.#presentFirst = allGarbageGone ? this.firstIndex() : garbage[garbage.length - 1]! + 1;
     this.#hardStateIsNews = false;
-    this.#cache.shrink(this.#cacheBytesMax, lastIndex + 1);
+    this.#compactionIsNews = false;
   }
 
   #metaWith(takenSequence: number, lastIndex: number): LogMeta {
     return {
       stamp: this.stamp,
       takenSequence,
-      compactedIndex: this.#compactedIndex,
+      compactedIndex: this.firstIndex() - 1,
       compactedTerm: this.#compactedTerm,
       lastIndex,
       stateGeneration: this.#stateGeneration,
@@ -461,7 +437,7 @@ export class RaftLog implements LogStorage {
   #checkEntries(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
     const first = entries[0]!.index;
-    assert(first <= this.#cache.end, 'append leaves a hole in the log', { first, end: this.#cache.end });
+    assert(first <= this.lastIndex() + 1, 'append leaves a hole in the log', { first, last: this.lastIndex() });
     const { commit } = this.#hardState;
     assert(first > commit, 'append replaces a committed entry', { first, commit });
     for (let i = 1; i < entries.length; i += 1) {
@@ -478,14 +454,23 @@ export class RaftLog implements LogStorage {
   }
 
   /** Runs a write; whatever goes wrong in it is final. */
-  #guard(write: () => void): void {
+  #guard<T>(write: () => T): T {
     try {
-      write();
+      return write();
     } catch (error) {
       this.#state = 'failed';
       throw asStorageError(error, 'write to the log failed');
     }
   }
+}
+
+/** LMDB may know a later one than the records that wait for it, and the other way round. */
+function latestCompaction(meta: LogMeta, records: readonly LogRecord[]): Compaction {
+  let latest: Compaction = { index: meta.compactedIndex, term: meta.compactedTerm };
+  for (const { compaction } of records) {
+    if (compaction !== undefined && compaction.index > latest.index) latest = compaction;
+  }
+  return latest;
 }
 
 function hardStateAfterSnapshot(state: HardState, { index, term }: SnapshotMetadata): HardState {

@@ -20,7 +20,6 @@
  *   corrupt when one does: the bad one was acknowledged. Reading reports an error, nothing is dropped.
  * A flipped bit in the very last record cannot be told from a torn write: a chain has no witness for its last link.
  */
-import * as path from 'node:path';
 import { assert } from '../../base/assert.js';
 import { crc32c } from '../../base/crc32c.js';
 import type { Files } from '../store/files.js';
@@ -61,8 +60,8 @@ export function walRecordBytes(payloadBytes: number): number {
 }
 
 /**
- * Makes an empty file of the given generation at `file`, durable when this returns, atomically: under another name
- * until it is complete. Zeros are really written: blocks that were only reserved cost a journal commit at first use.
+ * Makes an empty file of the given generation at `file`, atomically: under another name until it is complete. Zeros are
+ * really written: blocks that were only reserved cost a journal commit at first use. The caller syncs the directory.
  */
 export function createWalFile(
   files: Files,
@@ -74,10 +73,7 @@ export function createWalFile(
   const temporary = `${file}.new`;
   const handle = files.open(temporary, true);
   try {
-    const zeros = new Uint8Array(Math.min(FILL_CHUNK_BYTES, capacityBytes));
-    for (let at = 0; at < capacityBytes; at += zeros.length) {
-      writeWhole(files, handle, zeros, Math.min(zeros.length, capacityBytes - at), at);
-    }
+    fillWithZeros(files, handle, 0, capacityBytes);
     const block = encodeHeader(stamp, header);
     writeWhole(files, handle, block, block.length, 0);
     files.datasync(handle);
@@ -85,7 +81,6 @@ export function createWalFile(
     files.close(handle);
   }
   files.rename(temporary, file);
-  files.syncDirectory(path.dirname(file));
 }
 
 /** Reads header and records. Throws StorageError `corrupt`, `otherMember`, `inconsistent` (no such file). */
@@ -101,7 +96,7 @@ export class WalFile {
   readonly #files: Files;
   readonly #handle: number;
   readonly #stamp: Stamp;
-  readonly capacityBytes: number;
+  #capacityBytes: number;
   #generation = 0;
   #seed = 0;
   #previousCrc = 0;
@@ -110,13 +105,25 @@ export class WalFile {
   constructor(files: Files, file: string, stamp: Stamp, capacityBytes: number) {
     this.#files = files;
     this.#stamp = stamp;
-    this.capacityBytes = capacityBytes;
+    this.#capacityBytes = capacityBytes & ~7;
     this.#handle = files.open(file, false);
   }
 
   /** Bytes left for records. */
   get roomBytes(): number {
-    return this.capacityBytes - this.#position;
+    return this.#capacityBytes - this.#position;
+  }
+
+  /** Bytes of the whole file. */
+  get capacityBytes(): number {
+    return this.#capacityBytes;
+  }
+
+  /** Makes the file longer, with zeros. Durable when this returns. */
+  grow(bytes: number): void {
+    fillWithZeros(this.#files, this.#handle, this.#capacityBytes, bytes);
+    this.#files.datasync(this.#handle);
+    this.#capacityBytes += bytes;
   }
 
   /** Begins a new use of the file: all its bytes are void from here on. Durable when this returns. */
@@ -157,6 +164,13 @@ export class WalFile {
 
   close(): void {
     this.#files.close(this.#handle);
+  }
+}
+
+function fillWithZeros(files: Files, handle: number, start: number, length: number): void {
+  const zeros = new Uint8Array(Math.min(FILL_CHUNK_BYTES, length));
+  for (let done = 0; done < length; done += zeros.length) {
+    writeWhole(files, handle, zeros, Math.min(zeros.length, length - done), start + done);
   }
 }
 

@@ -30,21 +30,29 @@ import {
 
 const NAMES = ['wal-0', 'wal-1'] as const;
 const NO_RECORDS = -1;
+/** Files begin small: a cluster that writes little neither waits for more zeros nor keeps them on disk. */
+const FILE_BYTES_INITIAL = 2 << 20;
+const GROW_BYTES = 1 << 20;
+/** From this part of the current file on, the other one is made longer while it is free. */
+const GROW_FROM_RATIO = 0.25;
 
 export interface WriteAheadLogOptions {
   readonly files: Files;
   readonly directory: string;
   readonly stamp: Stamp;
-  /** Size of each of the two files, header included. */
-  readonly fileBytes: number;
+  /** What each of the two files grows to when there is much to write, header included. */
+  readonly fileBytesMax: number;
 }
 
 /** Makes both files. Durable when this returns; what a former attempt left is overwritten. */
 export function createWriteAheadLog(options: WriteAheadLogOptions): void {
+  const { files, directory, stamp, fileBytesMax } = options;
+  const fileBytes = Math.min(FILE_BYTES_INITIAL, fileBytesMax);
   NAMES.forEach((name, at) => {
     const header = { generation: at + 1, seed: newSeed(), firstSequence: 1 };
-    createWalFile(options.files, path.join(options.directory, name), options.stamp, header, options.fileBytes);
+    createWalFile(files, path.join(directory, name), stamp, header, fileBytes);
   });
+  files.syncDirectory(directory);
 }
 
 /** Removes both files and their beginnings. */
@@ -60,8 +68,8 @@ export interface Recovered {
   readonly records: readonly WalRecord[];
   readonly nextSequence: number;
   readonly generation: number;
-  /** Size of the existing files: what they were created with, not what today's options say. */
-  readonly fileBytes: number;
+  /** Sizes of the two files. */
+  readonly fileBytes: readonly number[];
 }
 
 /**
@@ -70,6 +78,7 @@ export interface Recovered {
  */
 export function recoverWriteAheadLog(options: WriteAheadLogOptions, taken: number): Recovered {
   const contents = NAMES.map(name => readWalFile(options.files, path.join(options.directory, name), options.stamp));
+  const fileBytes = contents.map(content => content.capacityBytes);
   contents.sort((a, b) => a.header.generation - b.header.generation);
   const newest = contents[1]!;
   const records = contents.flatMap(content => content.records).filter(record => record.sequence >= taken);
@@ -79,12 +88,12 @@ export function recoverWriteAheadLog(options: WriteAheadLogOptions, taken: numbe
     next += 1;
   }
   if (newest.header.firstSequence > next) throw missing(options.directory, next, newest.header.firstSequence);
-  const fileBytes = Math.min(contents[0]!.capacityBytes, contents[1]!.capacityBytes);
   return { records, nextSequence: next, generation: newest.header.generation, fileBytes };
 }
 
 export class WriteAheadLog {
   readonly #wals: readonly WalFile[];
+  readonly #fileBytesMax: number;
   /** Greatest sequence each file holds, or NO_RECORDS. */
   readonly #lastSequences: number[] = [NO_RECORDS, NO_RECORDS];
   #current = 0;
@@ -97,9 +106,11 @@ export class WriteAheadLog {
     this.#generation = recovered.generation;
     this.#nextSequence = recovered.nextSequence;
     this.#taken = taken;
-    this.#wals = NAMES.map(
-      name => new WalFile(options.files, path.join(options.directory, name), options.stamp, recovered.fileBytes),
-    );
+    this.#fileBytesMax = options.fileBytesMax;
+    this.#wals = NAMES.map((name, at) => {
+      const file = path.join(options.directory, name);
+      return new WalFile(options.files, file, options.stamp, recovered.fileBytes[at]!);
+    });
   }
 
   /** Begins the first file anew. LMDB must have taken everything that was recovered. Throws what the disk threw. */
@@ -123,14 +134,27 @@ export class WriteAheadLog {
     return 1 - wal.roomBytes / (wal.capacityBytes - WAL_RECORDS_START);
   }
 
-  /** Whether a payload of this size fits into an empty file at all. */
-  fitsEver(payloadBytes: number): boolean {
-    return walRecordBytes(payloadBytes) <= this.#wals[0]!.capacityBytes - WAL_RECORDS_START;
+  /** Whether a payload of this size fits into what is left of the current file, or into the other one. */
+  fits(payloadBytes: number): boolean {
+    const needed = walRecordBytes(payloadBytes);
+    return (
+      needed <= this.#wals[this.#current]!.roomBytes ||
+      needed <= this.#wals[1 - this.#current]!.capacityBytes - WAL_RECORDS_START
+    );
   }
 
-  /** Whether append() of such a payload would succeed now, in the current file or in the free other one. */
-  fitsNow(payloadBytes: number): boolean {
-    return walRecordBytes(payloadBytes) <= this.#wals[this.#current]!.roomBytes || !this.waitsForMove;
+  /** Whether LMDB must take the other file's records before a payload of this size can be written. */
+  mustMoveFirst(payloadBytes: number): boolean {
+    return this.waitsForMove && walRecordBytes(payloadBytes) > this.#wals[this.#current]!.roomBytes;
+  }
+
+  /** Makes the other file a piece longer when the current one fills up. Returns whether it did. Throws as append(). */
+  growIfDue(): boolean {
+    const other = this.#wals[1 - this.#current]!;
+    const missing = this.#fileBytesMax - other.capacityBytes;
+    if (missing <= 0 || this.fillRatio < GROW_FROM_RATIO) return false;
+    other.grow(Math.min(GROW_BYTES, missing));
+    return true;
   }
 
   /** Writes one record, durable on return, and returns its sequence. Throws what the disk threw: final. */

@@ -11,9 +11,11 @@
  * Invariants: appliedIndex increases; record revisions ascend; every value read back has passed its checksum; after a
  * failed commit the store refuses every further use.
  */
+import * as path from 'node:path';
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
 import { type BeforeWrite, Environment, type View, type Writer } from './environment.js';
+import { type Files, nodeFiles, nodeFilesUnsynced } from './files.js';
 import { getUint64, setUint64, viewOf } from './numbers.js';
 import { RecordBuffer } from './record-buffer.js';
 import {
@@ -116,10 +118,10 @@ export class StateStore {
     }
   }
 
-  private constructor(environment: Environment, { directory, stamp }: StateStoreOptions) {
+  private constructor(environment: Environment, { directory, stamp, durable = true }: StateStoreOptions) {
     this.#environment = environment;
     const found = environment.getCopy(STAMP_KEY);
-    if (found === undefined) createState(environment, directory, stamp);
+    if (found === undefined) createState(environment, directory, stamp, durable ? nodeFiles : nodeFilesUnsynced);
     else checkStamp(stamp, decodeStamp(found, directory), directory);
     const applied = environment.get(APPLIED_KEY);
     if (applied === undefined) throw incomplete(directory);
@@ -360,7 +362,7 @@ export class StateStore {
 }
 
 /** The first commit of a new state. Throws StorageError `inconsistent` when there is content without a stamp. */
-function createState(environment: Environment, directory: string, stamp: Stamp): void {
+function createState(environment: Environment, directory: string, stamp: Stamp, files: Files): void {
   environment.scanKeys(FIRST_KEY, END_KEY, 1, () => {
     throw incomplete(directory);
   });
@@ -368,6 +370,8 @@ function createState(environment: Environment, directory: string, stamp: Stamp):
     writer.put(STAMP_KEY, encodeStamp(stamp));
     writer.put(APPLIED_KEY, encodeApplied(0, 0));
   });
+  files.syncDirectory(directory);
+  files.syncDirectory(path.dirname(directory));
 }
 
 function incomplete(directory: string): StorageError {

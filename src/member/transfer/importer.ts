@@ -109,7 +109,9 @@ export class StateImporter {
     this.#environment.commit(0, writer => writer.put(STAMP_KEY, encodeStamp(this.#options.stamp)));
     this.#state = 'finished';
     void this.#environment.close();
-    (this.#options.files ?? nodeFiles).syncDirectory(this.#options.directory);
+    const files = this.#options.files ?? nodeFiles;
+    files.syncDirectory(this.#target);
+    files.syncDirectory(this.#options.directory);
     return { appliedIndex: end.appliedIndex, appliedTerm: end.appliedTerm };
   }
 

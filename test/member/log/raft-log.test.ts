@@ -55,7 +55,7 @@ describe('raft log', () => {
     log.append([], hardState(3, 5, 0xb2n), true);
     const expected = described([...entries(1, 5, 1), ...entries(6, 7, 2)]);
     assert.deepEqual(contentOf(log), expected);
-    await crash(log);
+    await log.abandon();
     const again = openLog(directory);
     assert.equal(again.bootstrapped, true);
     assert.deepEqual(contentOf(again), expected);
@@ -71,12 +71,12 @@ describe('raft log', () => {
     log.append(entries(1, 5, 1), hardState(1, 0), true);
     log.append([], hardState(1, 4), false);
     assert.equal(log.initialState().hardState.commit, 4);
-    await crash(log);
+    await log.abandon();
     const again = openLog(directory);
     assert.equal(again.initialState().hardState.commit, 0);
     again.append([], hardState(1, 4), false);
     again.append([entry(6, 1)], undefined, true);
-    await crash(again);
+    await again.abandon();
     const third = openLog(directory);
     assert.equal(third.initialState().hardState.commit, 4);
     await third.close();
@@ -91,7 +91,7 @@ describe('raft log', () => {
     log.append(entries(20, 25, 2), hardState(2, 10), true);
     const expected = described([...entries(1, 19, 1), ...entries(20, 25, 2)]);
     assert.deepEqual(contentOf(log), expected);
-    await crash(log);
+    await log.abandon();
     log = openLog(directory, { cacheBytesMax: 0 });
     assert.deepEqual(contentOf(log), expected);
     log.append(entries(26, 60, 2), undefined, true);
@@ -135,11 +135,54 @@ describe('raft log', () => {
     }
     const expected = described(entries(last - 19, last, 1, 200));
     assert.deepEqual(contentOf(log), expected);
-    await crash(log);
+    await log.abandon();
     log = openLog(directory);
     assert.equal(log.lastIndex(), last);
     assert.deepEqual(contentOf(log).slice(-20), expected);
     await log.close();
+  });
+
+  test('a compaction that an append carried holds after a crash', async context => {
+    const directory = await temporaryDirectory(context);
+    let log = openLog(directory);
+    log.append(entries(1, 100, 1), hardState(1, 0), true);
+    log.append([], hardState(1, 90), false);
+    log.compact(80);
+    await log.abandon();
+    log = openLog(directory);
+    assert.equal(log.firstIndex(), 1, 'nothing was written since');
+    log.append([], hardState(1, 90), false);
+    log.compact(80);
+    log.append(entries(101, 105, 2), undefined, true);
+    await log.abandon();
+    log = openLog(directory);
+    assert.deepEqual([log.firstIndex(), log.term(80), log.initialState().hardState.commit], [81, 1, 90]);
+    assert.deepEqual(contentOf(log), described([...entries(81, 100, 1), ...entries(101, 105, 2)]));
+    await log.close();
+  });
+
+  test('write-ahead files grow under load, and the log reads the same after a crash', async context => {
+    const directory = await temporaryDirectory(context);
+    const log = openLog(directory, { walFileBytes: 4 << 20 });
+    const sizes = () =>
+      Promise.all(['wal-0', 'wal-1'].map(async name => (await fs.stat(path.join(directory, name))).size));
+    assert.deepEqual(await sizes(), [2 << 20, 2 << 20]);
+    let last = 0;
+    while (Math.min(...(await sizes())) < 4 << 20) {
+      log.append(entries(last + 1, last + 50, 1, 2000), hardState(1, last), true);
+      last += 50;
+      log.append([], hardState(1, last), false);
+      log.compact(last - 60);
+      log.flushIfDue(0);
+      assert.ok(last < 10_000, 'the files do not grow');
+    }
+    log.append(entries(last + 1, last + 50, 1, 2000), undefined, true);
+    const expected = contentOf(log);
+    assert.ok(log.sizeBytes() < 1 << 20, 'what is compacted in time never reaches LMDB');
+    await log.abandon();
+    const again = openLog(directory);
+    assert.deepEqual(contentOf(again).slice(-expected.length), expected);
+    await again.close();
   });
 
   test('an append larger than a write-ahead file goes to LMDB in one piece', async context => {
@@ -150,7 +193,7 @@ describe('raft log', () => {
     log.append(entries(11, 12, 2, 100), hardState(2, 10), true);
     const expected = contentOf(log);
     assert.equal(expected.length, 12);
-    await crash(log);
+    await log.abandon();
     const again = openLog(directory);
     assert.deepEqual(contentOf(again), expected);
     assert.deepEqual(again.initialState().hardState, hardState(2, 10));
@@ -182,7 +225,7 @@ describe('raft log', () => {
     log.append(entries(2, 20, 1), hardState(1, 20), true);
     log.setConfState(confStateOf(1n, 2n), 5);
     log.setConfState(confStateOf(1n, 2n, 3n), 12);
-    await crash(log);
+    await log.abandon();
     log = openLog(directory);
     assert.deepEqual(log.initialState().confState, confStateOf(1n, 2n, 3n));
     assert.deepEqual(log.metadataAt(11).confState, confStateOf(1n, 2n));
@@ -221,7 +264,7 @@ describe('raft log', () => {
     log.installSnapshot({ index: 1500, term: 3, confState: confStateOf(1n, 9n) }, 2);
     assert.deepEqual([log.firstIndex(), log.lastIndex(), log.term(1500), log.stateGeneration], [1501, 1500, 3, 2]);
     assert.deepEqual(log.initialState(), { hardState: hardState(3, 1500, 0n), confState: confStateOf(1n, 9n) });
-    await crash(log);
+    await log.abandon();
     log = openLog(directory);
     assert.deepEqual([log.firstIndex(), log.lastIndex(), log.term(1500), log.stateGeneration], [1501, 1500, 3, 2]);
     assert.deepEqual(log.initialState(), { hardState: hardState(3, 1500, 0n), confState: confStateOf(1n, 9n) });
@@ -296,8 +339,3 @@ describe('raft log', () => {
     assert.throws(() => log.append([], hardState(2, 0), true), fails('unusable', /closed/));
   });
 });
-
-/** Ends a log as a crash does: nothing is moved or flushed first. */
-async function crash(log: RaftLog): Promise<void> {
-  log.abandon();
-}
