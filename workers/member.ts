@@ -49,8 +49,8 @@ const control: MemberControl = {
     member?.campaign();
     doorbell.ring();
   },
-  async stop() {
-    member?.end('stop');
+  async stop(handOver) {
+    member?.end(handOver ? 'hand-over' : 'stop');
     doorbell.ring();
   },
   crash() {

@@ -165,8 +165,8 @@ export class Cluster {
         more = handle.port.drain() || more;
         handle.port.flush();
       }
-      if (more) await nextRound();
-      else await this.#doorbell.wait(idleWaitMs);
+      // A bell that rings all the time must not starve the sockets: without a sleep the event loop gets its round.
+      await ((more ? undefined : this.#doorbell.wait(idleWaitMs)) ?? nextRound());
     }
   }
 
@@ -211,6 +211,7 @@ class Supervised implements ClusterMember {
     identity: MemberIdentity,
     endpoint: Endpoint,
     logger: Logger,
+    gone: () => void,
     createHandle: (callbacks: HandleCallbacks) => MemberHandle,
   ) {
     this.name = identity.name;
@@ -218,6 +219,7 @@ class Supervised implements ClusterMember {
     this.#endpoint = endpoint;
     this.#logger = logger.child({ member: identity.name });
     this.handle = createHandle({
+      gone,
       died: error => void this.#restart(error),
       log: payload => logMemberRecord(this.#logger, payload),
     });
@@ -250,7 +252,7 @@ class Supervised implements ClusterMember {
   async stop(): Promise<void> {
     this.#wanted = false;
     await this.#endpoint.close(closeGraceMs);
-    await this.handle.stop();
+    await this.handle.stop(true);
   }
 
   async kill(): Promise<void> {
@@ -267,7 +269,7 @@ class Supervised implements ClusterMember {
 
   async retire(): Promise<void> {
     this.#wanted = false;
-    await this.handle.stop();
+    await this.handle.stop(false);
   }
 
   async #up(): Promise<void> {
@@ -346,7 +348,11 @@ function createMembers(
     identities.map((_other, to) => (from === to ? undefined : createLink(peerRingBytes))),
   );
   assert(doorbells.length === endpoints.length, 'one doorbell and one endpoint per member');
-  return identities.map((identity, position) => {
+  const supervised: Supervised[] = [];
+  const gone = (position: number) => (): void => {
+    for (const other of supervised) if (other.handle.position !== position) other.handle.port.peerGone(position);
+  };
+  identities.forEach((identity, position) => {
     const recipe = {
       position,
       clusterId,
@@ -359,11 +365,9 @@ function createMembers(
       hostDoorbell,
       peerDoorbells: doorbells,
     };
-    return new Supervised(
-      identity,
-      endpoints[position] as Endpoint,
-      logger,
-      callbacks => new MemberHandle(recipe, callbacks),
-    );
+    const endpoint = endpoints[position] as Endpoint;
+    const create = (callbacks: HandleCallbacks): MemberHandle => new MemberHandle(recipe, callbacks);
+    supervised.push(new Supervised(identity, endpoint, logger, gone(position), create));
   });
+  return supervised;
 }

@@ -23,6 +23,8 @@ export type BootRecipe = Omit<MemberBoot, 'incarnation' | 'startTimeMs' | 'cells
 
 /** What the owner of a handle wants to hear. */
 export interface HandleCallbacks {
+  /** The thread has ended, for whatever reason. */
+  readonly gone: () => void;
   /** The thread ended although nobody asked it to. */
   readonly died: (error: Error) => void;
   /** A log record of the member (JSON). */
@@ -40,7 +42,7 @@ export class MemberHandle {
   readonly port: MemberPort;
   readonly #recipe: BootRecipe;
   readonly #doorbell: Doorbell;
-  readonly #died: (error: Error) => void;
+  readonly #callbacks: HandleCallbacks;
   #state: MemberState = 'down';
   #worker: Worker | undefined;
   #control: Comlink.Remote<MemberControl> | undefined;
@@ -53,7 +55,7 @@ export class MemberHandle {
     this.position = recipe.position;
     this.#recipe = recipe;
     this.#doorbell = new Doorbell(recipe.doorbell);
-    this.#died = callbacks.died;
+    this.#callbacks = callbacks;
     this.port = new MemberPort({ ready: () => this.#becomeReady(), log: callbacks.log });
   }
 
@@ -102,9 +104,9 @@ export class MemberHandle {
     void this.#control?.campaign();
   }
 
-  /** Ends the thread after it has committed and closed its store. */
-  async stop(): Promise<void> {
-    await this.#end(control => control.stop());
+  /** Ends the thread after it has committed and closed its store; a leader may hand over first. */
+  async stop(handOver: boolean): Promise<void> {
+    await this.#end(control => control.stop(handOver));
   }
 
   /** Ends the thread at once, committing nothing. */
@@ -134,8 +136,9 @@ export class MemberHandle {
     this.#worker = undefined;
     this.#control = undefined;
     this.port.detach();
+    this.#callbacks.gone();
     resolve();
-    if (unexpected) this.#died(failure);
+    if (unexpected) this.#callbacks.died(failure);
   }
 
   /** Whether the thread exists, in any state. */

@@ -97,6 +97,12 @@ export class MemberPort {
     this.#scheduleFlush();
   }
 
+  /** The thread of the member at `position` has ended: a leader that is gone is not waited for. */
+  peerGone(position: number): void {
+    this.#sender?.send(EnvelopeKind.Control, ControlNotice.PeerGone, position, noBytes);
+    this.#sender?.flush();
+  }
+
   /** Handles what the member has sent. Returns true when there may be more. */
   drain(): boolean {
     return (this.#receiver?.drain(this.#handle, recordsPerDrain, 0) ?? 0) >= recordsPerDrain;

@@ -13,7 +13,7 @@
  */
 import { assert } from '../base/assert.js';
 import { alarmBit, Cell, type MemberBoot, type MemberReport, StatusCells } from '../transport/control.js';
-import { EnvelopeKind, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { ControlNotice, EnvelopeKind, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { decodeInternalRequest, newInternalRequest } from '../wire/internal.js';
 import { HostLink } from './host-link.js';
@@ -56,7 +56,9 @@ export class Member implements Turning {
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
   #announcedReady = false;
   #leadsCommitted = false;
-  #ending: 'no' | 'stop' | 'crash' = 'no';
+  #gonePeers: number[] = [];
+  #handOverUntilMs = Number.POSITIVE_INFINITY;
+  #ending: 'no' | 'hand-over' | 'stop' | 'crash' = 'no';
 
   /** Opens the store; throws StorageError with a text for the operator. */
   constructor(boot: MemberBoot) {
@@ -87,7 +89,7 @@ export class Member implements Turning {
   }
 
   get ending(): boolean {
-    return this.#ending !== 'no';
+    return this.#ending === 'stop' || this.#ending === 'crash';
   }
 
   report(): MemberReport {
@@ -101,9 +103,18 @@ export class Member implements Turning {
     this.#open.raft.campaign();
   }
 
-  /** Ends the loop after the current turn; `stop` commits and closes in `close`, `crash` leaves everything as it is. */
-  end(how: 'stop' | 'crash'): void {
+  /**
+   * Ends the loop after the current turn; `stop` commits and closes in `close`, `crash` leaves everything as it is,
+   * `hand-over` is a stop that first gives leadership away.
+   */
+  end(how: 'hand-over' | 'stop' | 'crash'): void {
+    if (this.#ending === 'crash') return;
     this.#ending = how;
+    const { raft } = this.#open;
+    if (how !== 'hand-over' || !raft.isLeader) return;
+    const others = raft.status.progress.filter(({ id, isLearner }) => id !== raft.id && !isLearner);
+    const best = others.sort((a, b) => b.match - a.match)[0];
+    if (best !== undefined) raft.transferLeadership(best.id);
   }
 
   /** After the loop has ended: answers who still waits, commits, closes the store. Does nothing after a crash. */
@@ -124,6 +135,9 @@ export class Member implements Turning {
     const { raft } = this.#open;
     let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
     more = this.#peers.drain(this, recordsPerTurn, nowMs) || more;
+    for (const position of this.#gonePeers.splice(0)) {
+      raft.forgetLeader(this.#boot.members[position]?.id ?? NO_MEMBER);
+    }
     if (ticked) this.#tick();
     this.#publisher.offer(nowMs, this.#open.state.applier);
     this.#proposals.offer(raft);
@@ -141,6 +155,7 @@ export class Member implements Turning {
     this.#snapshotSender.pump(nowMs);
     const busy = this.#requests.background(backgroundRecordsPerTurn);
     this.#keepHouse();
+    if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
     return more || busy ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
@@ -170,6 +185,8 @@ export class Member implements Turning {
       this.#proposals.cancel(id);
       this.#reads.cancel(id);
       this.#requests.cancel(id);
+    } else if (kind === EnvelopeKind.Control) {
+      if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
     } else if (kind === EnvelopeKind.Open) {
       if ((flags & FLAG_REQUIRE_LEADER) !== 0 && this.#open.raft.leader === NO_MEMBER) {
         this.#host.end(id, EtcdErrorCode.NoLeader);
@@ -281,6 +298,16 @@ export class Member implements Turning {
     const confState = raft.applyConfChange(forRaft);
     log.setConfState(confState, entry.index);
     applier.applyEmpty(entry);
+  }
+
+  /** A stop waits for the next leader, but not longer than an election takes. */
+  #handOver(): void {
+    if (this.#handOverUntilMs === Number.POSITIVE_INFINITY) {
+      this.#handOverUntilMs = this.#nowMs + this.#boot.settings.electionTimeoutMs;
+    }
+    const { raft } = this.#open;
+    const done = !raft.isLeader || raft.status.progress.length === 1;
+    if (done || this.#nowMs >= this.#handOverUntilMs) this.#ending = 'stop';
   }
 
   #serveReads(): void {

@@ -4,6 +4,7 @@
  *
  * Peers are addressed by member id in messages and by position in the arrays of links.
  */
+import { Prng } from '../base/prng.js';
 import type { MemberBoot } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { EnvelopeKind } from '../transport/envelope.js';
@@ -43,7 +44,7 @@ export class PeerLinks {
       const peer = {
         id: member.id,
         sender: new Sender({ link: toPeer, incarnation, doorbell }),
-        receiver: new Receiver({ link: fromPeer, incarnation, doorbell }),
+        receiver: new Receiver({ link: fromPeer, incarnation, doorbell, prng: new Prng(boot.seed + position) }),
       };
       this.#peers.push(peer);
       this.#byId.set(member.id, peer);

@@ -206,7 +206,7 @@ export class Requests {
   }
 
   #waitForRead(requestId: number, method: number, payload: Uint8Array): void {
-    this.#context.reads.add({ requestId, method, payload: payload.slice() });
+    this.#context.reads.add({ requestId, method, payload: Buffer.from(payload) });
   }
 
   #hashKv(requestId: number, revision: number): EtcdErrorCode | undefined {

@@ -113,8 +113,11 @@ export interface MemberControl {
   start(): Promise<MemberReport>;
   /** Asks this member to stand for election at once (first election of a new cluster, or after a full restart). */
   campaign(): void;
-  /** Commits what is buffered, closes the store and lets the thread end. */
-  stop(): Promise<void>;
+  /**
+   * Commits what is buffered, closes the store and lets the thread end. With `handOver` a leader first gives its
+   * leadership to the best follower, for at most one election timeout.
+   */
+  stop(handOver: boolean): Promise<void>;
   /** Ends the thread at the next turn edge without committing anything: the in-process kill -9. */
   crash(): void;
 }

@@ -45,6 +45,8 @@ export const FLAG_REQUIRE_LEADER = 0x02;
 export const ControlNotice = {
   /** member -> host: a log record, payload = JSON (level, msg, fields). */
   Log: 1,
+  /** host -> member: the thread of the member at position `id` has ended. */
+  PeerGone: 2,
 } as const;
 
 /** Flags are six bits wide: [0, 0x3f]. */

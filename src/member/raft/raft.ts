@@ -173,6 +173,15 @@ export class Raft {
     if (progress !== undefined && this.#core.role === Role.Leader) handleUnreachable(progress);
   }
 
+  /**
+   * The member `id` is known to be gone. A follower it led has no leader from now on: what is proposed waits for the
+   * next one instead of getting lost, and votes are not held back by the lease of the dead. Term and vote stay.
+   */
+  forgetLeader(id: MemberId): void {
+    this.#assertBetweenReadies();
+    if (this.#core.role === Role.Follower && this.#core.leader === id) this.#core.leader = NO_MEMBER;
+  }
+
   /** The snapshot to `id` was delivered completely (ok) or failed. Must follow every MsgSnap that was sent. */
   reportSnapshot(id: MemberId, ok: boolean): void {
     const progress = this.#core.tracker.get(id);
