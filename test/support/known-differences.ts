@@ -39,6 +39,18 @@ export const knownDifferences: readonly KnownDifference[] = [
       other.outcome.text === 'etcdserver: invalid sort option',
   },
   {
+    name: 'order of preconditions',
+    reason:
+      'since 3.6 the operations of a transaction are checked in order; older releases check all puts before the ' +
+      'ranges, so that of several reasons to refuse it they give the one of the put',
+    recognises: (operation, one, other) =>
+      isBefore36(one) &&
+      other.side.family === 'kvorum' &&
+      operation.method === 'Txn' &&
+      putRefusals.includes(one.outcome.text) &&
+      rangeRefusals.includes(other.outcome.text),
+  },
+  {
     name: 'hash at the compacted revision',
     reason: 'since 3.5 a server answers from the hash it kept of a compaction; 3.4 counts the revision as compacted',
     recognises: (operation, one, other) =>
@@ -61,7 +73,10 @@ export const knownDifferences: readonly KnownDifference[] = [
     name: 'hash revision',
     reason: 'the answer names the revision it hashed since 3.6',
     recognises: (operation, one, other) =>
-      isBefore36(one) && operation.method === 'HashKV' && differOnlyIn(['hash_revision'], one, other),
+      isBefore36(one) &&
+      operation.method === 'HashKV' &&
+      differOnlyIn(['hash_revision'], one, other) &&
+      other.outcome.response?.hash_revision === hashedRevision(operation, other),
   },
   {
     name: 'order among equals',
@@ -80,7 +95,19 @@ export function isKnownDifference(operation: Operation, left: Answer, right: Ans
   )?.name;
 }
 
+const putRefusals = ['etcdserver: key not found', 'etcdserver: requested lease not found'];
+const rangeRefusals = [
+  'etcdserver: mvcc: required revision has been compacted',
+  'etcdserver: mvcc: required revision is a future revision',
+];
 const sortOrders = [0, 1, 2];
+
+/** The revision a HashKV is for: the one asked for, or the newest. */
+function hashedRevision({ request }: Operation, { outcome }: Answer): Message[string] {
+  return request?.revision === undefined || request.revision === 0n
+    ? (outcome.response?.header as Message).revision
+    : request.revision;
+}
 
 function isBefore36(answer: Answer): boolean {
   return answer.side.family === 'etcd-3.4' || answer.side.family === 'etcd-3.5';
