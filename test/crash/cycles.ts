@@ -65,8 +65,10 @@ export class CycleFailed extends Error {
   }
 }
 
-const loadMsMin = 50;
-const loadMsMax = 300;
+/** The load goes on until so many writes are acknowledged, and a random moment longer. */
+const loadWritesBounds = [10, 100, 1_000] as const;
+const loadExtraMsMax = 20;
+const loadMsMax = 500;
 const earlyMsMax = 500;
 /** A connection breaks before the exit of its process is seen. */
 const exitNoticeMs = 1_000;
@@ -109,7 +111,7 @@ export async function runUntilCaught(options: CycleOptions): Promise<string> {
 /** When the crash of one cycle comes. */
 type CrashMoment =
   | { readonly kind: 'early'; readonly ms: number }
-  | { readonly kind: 'load'; readonly ms: number }
+  | { readonly kind: 'load'; readonly writes: number; readonly ms: number }
   | { readonly kind: 'change'; readonly cutAt: number };
 
 /** One data directory and all the lives of the server on it. */
@@ -160,7 +162,8 @@ class Directory {
       return { kind: 'change', cutAt: 1 + prng.nextBelow(bound) };
     }
     if (isEarly) return { kind: 'early', ms: prng.nextBelow(earlyMsMax) };
-    return { kind: 'load', ms: loadMsMin + prng.nextBelow(loadMsMax - loadMsMin) };
+    const bound = loadWritesBounds[prng.nextBelow(loadWritesBounds.length)]!;
+    return { kind: 'load', writes: prng.nextBelow(bound), ms: prng.nextBelow(loadExtraMsMax) };
   }
 
   async #cycle(plan: ServerPlan, moment: CrashMoment): Promise<void> {
@@ -171,8 +174,7 @@ class Directory {
       const clients = await server.ready();
       clearTimeout(early);
       await this.#verify(clients);
-      const loadMs = moment.kind === 'load' ? moment.ms : loadMsMax;
-      await this.#loadUntilCrash(server, loadMs, crash);
+      await this.#loadUntilCrash(server, moment, crash);
     } catch (error) {
       // Whatever the crash interrupted is repeated in the next life; what was broken before it is an error.
       const isCrash = await this.#hasCrashed(server, early);
@@ -212,13 +214,14 @@ class Directory {
     }
   }
 
-  async #loadUntilCrash(server: ServerLife, loadMs: number, crash: () => Promise<Exit>): Promise<void> {
+  async #loadUntilCrash(server: ServerLife, moment: CrashMoment, crash: () => Promise<Exit>): Promise<void> {
     const { load = defaultLoad } = this.#options;
     const client = new LedgerClient(this.#ledger, server.plan.endpoints, this.#prng, load);
     const running = client.run();
-    const timer = setTimeout(crash, loadMs);
-    await server.exited;
-    clearTimeout(timer);
+    const { writes, ms } = moment.kind === 'load' ? moment : { writes: Number.POSITIVE_INFINITY, ms: 0 };
+    await Promise.race([client.progress(writes, loadMsMax), server.exited]);
+    await Promise.race([new Promise(resolve => setTimeout(resolve, ms)), server.exited]);
+    await crash();
     client.stop();
     await running;
     this.#totals.unknown += this.#ledger.unknown.size;

@@ -26,7 +26,6 @@ export const defaultLoad: LoadOptions = { writers: 24, readers: 6, sharedKeys: 8
 /** Between attempts of one writer at a server that refuses. */
 const retryMs = 10;
 const compactEvery = 400;
-const progressMsMax = 30_000;
 
 export class LedgerClient {
   readonly #ledger: Ledger;
@@ -73,18 +72,19 @@ export class LedgerClient {
     if (abrupt) for (const client of this.#clients) client?.close();
   }
 
-  /** Resolves when `writes` more writes than now are acknowledged; rejects when that takes too long. */
-  async progress(writes: number): Promise<void> {
+  /** Resolves with true when `writes` more writes than now are acknowledged, with false after `msMax` or `stop`. */
+  async progress(writes: number, msMax: number): Promise<boolean> {
     const size = this.#ledger.history.size + writes;
-    await new Promise<void>((resolve, reject) => {
-      const late = () => reject(new Error(`${this.#ledger.history.size} of ${size} writes after ${progressMsMax} ms`));
-      const timer = setTimeout(late, progressMsMax);
-      const done = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      this.#waiting.push({ size, resolve: done });
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, msMax);
     });
+    const reached = new Promise<void>(resolve => {
+      this.#waiting.push({ size, resolve });
+    });
+    await Promise.race([reached, tooLate, this.#stopped]);
+    clearTimeout(timer);
+    return this.#ledger.history.size >= size;
   }
 
   #wake(): void {

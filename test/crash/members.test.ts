@@ -5,6 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Prng } from '../../src/base/prng.js';
 import { type ClusterMember, type ClusterOptions, startCluster } from '../../src/index.js';
@@ -36,7 +38,7 @@ async function underLoad(
   const load = new LedgerClient(ledger, endpoints, prng);
   const running = load.run();
   try {
-    await load.progress(100);
+    await progress(load, 100);
     await script({ cluster, load, prng });
   } finally {
     load.stop();
@@ -52,6 +54,12 @@ async function underLoad(
   }
 }
 
+const progressMsMax = 30_000;
+
+async function progress(load: LedgerClient, writes: number): Promise<void> {
+  assert(await load.progress(writes, progressMsMax), `not ${writes} writes in ${progressMsMax} ms`);
+}
+
 function leaderOf(cluster: Cluster): ClusterMember {
   const leader = cluster.leader();
   assert(leader !== undefined, 'the cluster has a leader');
@@ -65,24 +73,30 @@ function followerOf(cluster: Cluster): ClusterMember {
   return follower;
 }
 
+/** The newest `state-<n>` directory of a member. */
+function stateGeneration(cluster: Cluster, member: ClusterMember): number {
+  const names = readdirSync(join(cluster.dataDir, member.name));
+  return Math.max(...names.filter(name => name.startsWith('state-')).map(name => Number(name.slice('state-'.length))));
+}
+
 for (const end of ['kill', 'stop'] as const) {
   test(`${end} a follower under load: writes go on, it catches up by log`, t =>
     underLoad(t, {}, async ({ cluster, load }) => {
       const member = followerOf(cluster);
       await member[end]();
-      await load.progress(300);
+      await progress(load, 300);
       await member.start();
-      await load.progress(100);
+      await progress(load, 100);
     }));
 
   test(`${end} the leader under load: another leads, it catches up by log`, t =>
     underLoad(t, {}, async ({ cluster, load }) => {
       const member = leaderOf(cluster);
       await member[end]();
-      await load.progress(300);
+      await progress(load, 300);
       assert.notEqual(leaderOf(cluster), member);
       await member.start();
-      await load.progress(100);
+      await progress(load, 100);
     }));
 }
 
@@ -90,9 +104,12 @@ test('a member whose log is gone catches up by snapshot', t =>
   underLoad(t, { snapshotCount: 100, snapshotCatchUpEntries: 10 }, async ({ cluster, load }) => {
     const member = followerOf(cluster);
     await member.kill();
-    await load.progress(1_500);
+    const before = stateGeneration(cluster, member);
+    await progress(load, 1_500);
     await member.start();
-    await load.progress(100);
+    await progress(load, 100);
+    // Each snapshot that a member takes over is a new generation of its state.
+    assert(stateGeneration(cluster, member) > before, 'no snapshot was installed');
   }));
 
 test('members end and come back, again and again', t =>
@@ -100,9 +117,9 @@ test('members end and come back, again and again', t =>
     for (let round = 0; round < 8; round++) {
       const member = cluster.members[prng.nextBelow(cluster.members.length)]!;
       await (prng.nextBelow(3) === 0 ? member.stop() : member.kill());
-      await load.progress(50 + prng.nextBelow(300));
+      await progress(load, 50 + prng.nextBelow(300));
       await member.start();
-      if (prng.nextBelow(2) === 0) await load.progress(50 + prng.nextBelow(100));
+      if (prng.nextBelow(2) === 0) await progress(load, 50 + prng.nextBelow(100));
     }
   }));
 
@@ -111,6 +128,6 @@ test('all members end at once and lose nothing', t =>
     for (let round = 0; round < 2; round++) {
       await Promise.all(cluster.members.map(member => member.kill()));
       await Promise.all(cluster.members.map(member => member.start()));
-      await load.progress(200);
+      await progress(load, 200);
     }
   }));
