@@ -6,16 +6,13 @@
  * While an alarm of a type is active on any member, every member applies with the layer of that type (layers.ts).
  */
 import { compareBytes, EMPTY_BYTES } from '../../base/bytes.js';
-import { decode, encode } from '../../wire/schema.js';
+import { decode, encode, type Message } from '../../wire/schema.js';
 
 export const AlarmType = { None: 0, NoSpace: 1, Corrupt: 2 } as const;
 export const AlarmAction = { Get: 0, Activate: 1, Deactivate: 2 } as const;
 
-/** `etcdserverpb.AlarmMember`; `alarm` is any number that a request gave. */
-export interface AlarmMember {
-  readonly memberID: bigint;
-  readonly alarm: number;
-}
+/** `alarm` is any number that a request gave. */
+export type AlarmMember = Message<'etcdserverpb.AlarmMember'>;
 
 export interface AlarmStorage {
   put(table: 'alarm', key: Uint8Array, value: Uint8Array): void;
@@ -30,9 +27,7 @@ export class Alarms {
 
   constructor(storage: AlarmStorage) {
     this.#storage = storage;
-    this.#active = storage
-      .list('alarm')
-      .map(([key]) => ({ key, member: decode('etcdserverpb.AlarmMember', key) as AlarmMember }));
+    this.#active = storage.list('alarm').map(([key]) => ({ key, member: decode('etcdserverpb.AlarmMember', key) }));
   }
 
   /** The active alarms of a type; AlarmType.None asks for all. */
@@ -68,5 +63,5 @@ export class Alarms {
 }
 
 function keyOf(member: AlarmMember): Uint8Array {
-  return encode('etcdserverpb.AlarmMember', member as never).slice();
+  return encode('etcdserverpb.AlarmMember', member).slice();
 }

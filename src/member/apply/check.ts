@@ -68,13 +68,7 @@ function checkOp(op: RequestOp, opsLeft: number): EtcdErrorCode | undefined {
 /** What a list of operations may write: the keys it puts, and the ranges it deletes. */
 interface Writes {
   readonly puts: ReadonlySet<string>;
-  readonly deletes: readonly KeyRange[];
-}
-
-interface KeyRange {
-  readonly start: string;
-  /** Exclusive; undefined: the key alone. */
-  readonly end: string | undefined;
+  readonly deletes: KeyRanges;
 }
 
 function duplicateKey(ops: readonly RequestOp[]): EtcdErrorCode | undefined {
@@ -91,35 +85,75 @@ function duplicateKey(ops: readonly RequestOp[]): EtcdErrorCode | undefined {
  */
 function writesOf(ops: readonly RequestOp[]): Writes | undefined {
   const puts = new Set<string>();
-  const deletes: KeyRange[] = [];
-  for (const op of ops) if (op.kind === 'deleteRange') deletes.push(rangeOf(op.request));
-  const clashes = (key: string): boolean => puts.has(key) || deletes.some(range => covers(range, key));
+  const deletes = new KeyRanges();
+  for (const op of ops) if (op.kind === 'deleteRange') deletes.add(...boundsOf(op.request));
   for (const op of ops) {
     if (op.kind !== 'txn') continue;
     const success = writesOf(op.request.success);
     const failure = success === undefined ? undefined : writesOf(op.request.failure);
     if (success === undefined || failure === undefined) return undefined;
     const either = new Set([...success.puts, ...failure.puts]);
-    for (const key of either) if (clashes(key)) return undefined;
+    for (const key of either) if (puts.has(key) || deletes.cover(key)) return undefined;
     for (const key of either) puts.add(key);
-    deletes.push(...success.deletes, ...failure.deletes);
+    deletes.addAll(success.deletes);
+    deletes.addAll(failure.deletes);
   }
   for (const op of ops) {
     if (op.kind !== 'put') continue;
     const key = latin1(op.request.key);
-    if (clashes(key)) return undefined;
+    if (puts.has(key) || deletes.cover(key)) return undefined;
     puts.add(key);
   }
   return { puts, deletes };
 }
 
-function rangeOf(request: DeleteRangeRequest): KeyRange {
-  const end = request.rangeEnd.length === 0 ? undefined : latin1(request.rangeEnd);
-  return { start: latin1(request.key), end };
+/** What a delete covers: [start, end), for a single key up to its immediate successor. */
+function boundsOf(request: DeleteRangeRequest): [start: string, end: string] {
+  const start = latin1(request.key);
+  return [start, request.rangeEnd.length === 0 ? `${start}\0` : latin1(request.rangeEnd)];
 }
 
-function covers({ start, end }: KeyRange, key: string): boolean {
-  return end === undefined ? key === start : key >= start && key < end;
+/** A set of keys given as ranges: kept ascending and apart from each other, so that a question takes one search. */
+class KeyRanges {
+  readonly #starts: string[] = [];
+  readonly #ends: string[] = [];
+
+  /** Adds [start, end). */
+  add(start: string, end: string): void {
+    if (end <= start) return;
+    const first = firstAbove(this.#ends, start, true);
+    let last = first;
+    while (last < this.#starts.length && this.#starts[last]! <= end) last += 1;
+    const merged = last - first;
+    const from = merged > 0 && this.#starts[first]! < start ? this.#starts[first]! : start;
+    const to = merged > 0 && this.#ends[last - 1]! > end ? this.#ends[last - 1]! : end;
+    this.#starts.splice(first, merged, from);
+    this.#ends.splice(first, merged, to);
+  }
+
+  addAll(others: KeyRanges): void {
+    others.#starts.forEach((start, at) => {
+      this.add(start, others.#ends[at]!);
+    });
+  }
+
+  cover(key: string): boolean {
+    const at = firstAbove(this.#ends, key, false);
+    return at < this.#starts.length && this.#starts[at]! <= key;
+  }
+}
+
+/** Position of the first text above `bound`, or at it when `inclusive`. */
+function firstAbove(texts: readonly string[], bound: string, inclusive: boolean): number {
+  let low = 0;
+  let high = texts.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const text = texts[middle]!;
+    if (text < bound || (text === bound && !inclusive)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function latin1(bytes: Uint8Array): string {

@@ -1,6 +1,6 @@
 /**
- * Thousands of seeded programs, answer by answer and byte by byte, against the naive model; with slices of compaction,
- * commits, restarts and crashes between the requests.
+ * Seeded programs against the naive model, answer by answer and byte by byte; with slices of compaction, commits,
+ * restarts and crashes between the requests. KVORUM_MVCC_PROGRAMS says how many.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,8 +15,14 @@ import { MemoryStateStore } from '../../support/memory-state-store.js';
 import { decodeMessage, encodeMessage, type Message } from '../../support/messages.js';
 import { generateProgram, methods, type Operation, programLeases } from '../../support/programs.js';
 
-const programs = Number(process.env.KVORUM_MVCC_PROGRAMS ?? 1500);
-const options = { undefinedSortTargets: true, bigValues: false, operationsMax: 60, leases: true };
+const programs = Number(process.env.KVORUM_MVCC_PROGRAMS ?? 500);
+const options = {
+  undefinedSortTargets: true,
+  bigValues: false,
+  operationsMax: 60,
+  leases: true,
+  revisionsInTxns: true,
+};
 const kvMethods = ['Range', 'Put', 'DeleteRange', 'Txn', 'Compact'] as const;
 type KvMethod = (typeof kvMethods)[number];
 

@@ -1,0 +1,97 @@
+/** Apply over the real state store: what is on disk after closing, crashing and compacting is what was applied. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Prng } from '../../../src/base/prng.js';
+import { FORMAT_VERSION } from '../../../src/member/store/stamp.js';
+import { StateStore } from '../../../src/member/store/state-store.js';
+import { compact, fromKey, keysOf, put, range, remove, run } from '../../support/kv-requests.js';
+import { KvSubject } from '../../support/kv-subject.js';
+import { MemoryStateStore } from '../../support/memory-state-store.js';
+import { generateProgram } from '../../support/programs.js';
+
+const options = {
+  undefinedSortTargets: false,
+  bigValues: false,
+  operationsMax: 60,
+  leases: false,
+  revisionsInTxns: true,
+};
+let directory = '';
+let opened = 0;
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvorum-apply-'));
+});
+
+after(async () => {
+  await rm(directory, { recursive: true });
+});
+
+function open(name: string): StateStore {
+  return StateStore.open({
+    directory: join(directory, name),
+    stamp: { clusterId: 1n, memberId: 2n, formatVersion: FORMAT_VERSION },
+    mapSizeBytes: 1 << 28,
+    durable: false,
+  });
+}
+
+function recordsOf(store: Pick<StateStore, 'scanRecords'>): string[] {
+  const records: string[] = [];
+  store.scanRecords({ main: 0, sub: 0 }, (main, sub, tombstone, value) => {
+    return records.push(`${main}.${sub}${tombstone ? 't' : ''} ${Buffer.from(value).toString('hex')}`) > 0;
+  });
+  return records;
+}
+
+test('programs over the real store answer as over the one in memory, and leave the same records', async () => {
+  for (let seed = 1; seed <= 25; seed += 1) {
+    const prng = new Prng(seed);
+    const name = `program-${opened++}`;
+    const subject = new KvSubject<StateStore>(open(name));
+    const memory = new KvSubject(new MemoryStateStore());
+    for (const { method, body, request, local } of generateProgram(seed, 1n, options)) {
+      if (request === undefined || local || !['Range', 'Put', 'DeleteRange', 'Txn', 'Compact'].includes(method))
+        continue;
+      assert.deepEqual(subject.execute(method as 'Put', body), memory.execute(method as 'Put', body));
+      subject.applier.background(1 + prng.nextBelow(3));
+      const dice = prng.nextBelow(12);
+      if (dice === 0) subject.store.commit();
+      if (dice !== 1) continue;
+      // Closing does not commit: the next run applies again what was lost.
+      await subject.store.close();
+      subject.restart(open(name));
+    }
+    subject.settle();
+    memory.settle();
+    assert.deepEqual(recordsOf(subject.store), recordsOf(memory.store));
+    subject.store.commit();
+    await subject.store.close();
+    const last = open(name);
+    assert.deepEqual(recordsOf(last), recordsOf(memory.store));
+    await last.close();
+  }
+});
+
+test('a crash between any two steps of a compaction of the newest delete keeps the revision', async () => {
+  for (let steps = 0; steps < 5; steps += 1) {
+    const name = `compaction-${opened++}`;
+    const subject = new KvSubject<StateStore>(open(name));
+    for (const op of [put('k'), put('k'), remove('k')]) run(subject, op);
+    compact(subject, 4);
+    for (let step = 0; step < steps; step += 1) {
+      subject.applier.background(1);
+      subject.store.commit();
+    }
+    await subject.store.close();
+    subject.restart(open(name));
+    assert.equal(subject.applier.currentRevision, 4);
+    subject.settle(1);
+    assert.equal(keysOf(run(subject, range('\0', { range_end: fromKey }))), '');
+    assert.equal(recordsOf(subject.store).length, 1);
+    await subject.store.close();
+  }
+});
