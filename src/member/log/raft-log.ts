@@ -293,9 +293,12 @@ export class RaftLog implements LogStorage {
   // Housekeeping.
 
   /**
-   * Moves one bounded piece to LMDB when a full write-ahead file waits for it and the other is half full, when the log
-   * was quiet for a second, or when garbage has piled up. (Half full: by then most of what waits is compacted under load
-   * and need not be moved at all.) Otherwise makes a write-ahead file longer when they fill up fast. `nowMs`: any monotone clock. Returns whether there was something to do.
+   * One bounded piece of work, if any is due; returns whether there was. `nowMs`: any monotone clock. Throws StorageError.
+   *   - a full write-ahead file waits and the other is half full: frees it. (Half full: by then most of what waits is
+   *     compacted under load and need not be moved.)
+   *   - the log was quiet for a second: moves what is in memory only.
+   *   - garbage has piled up in LMDB: removes some.
+   *   - the current file fills up and the other is free but short: makes that one longer.
    */
   flushIfDue(nowMs: number): boolean {
     this.#checkUsable();
@@ -303,14 +306,23 @@ export class RaftLog implements LogStorage {
       this.#activitySequence = this.#wal.nextSequence;
       this.#activityMs = nowMs;
     }
+    const garbage = Math.min(this.firstIndex(), this.#presentEnd) - this.#presentFirst;
+    if (this.#wal.waitsForMove) {
+      if (this.#wal.fillRatio < MOVE_FROM_RATIO) return false;
+      const takesSome = this.#tail.waiting.countUpTo(this.firstIndex() - 1) > 0;
+      this.#guard(() => (takesSome ? this.#move(0, 0) : this.#movePiece()));
+      return true;
+    }
     const idle = nowMs - this.#activityMs >= IDLE_MS;
-    const garbage = this.firstIndex() - this.#presentFirst;
-    const due =
-      (this.#wal.waitsForMove && this.#wal.fillRatio >= MOVE_FROM_RATIO) ||
-      garbage >= REMOVE_ENTRIES_MAX ||
-      (idle && (this.#tail.waiting.length > 0 || garbage > 0 || this.#hardStateIsNews));
-    if (due) this.#guard(() => this.#movePiece());
-    return due || this.#guard(() => !this.#wal.waitsForMove && this.#wal.growIfDue());
+    if (idle && (this.#tail.waiting.length > 0 || this.#hardStateIsNews || garbage > 0)) {
+      this.#guard(() => this.#movePiece());
+      return true;
+    }
+    if (garbage >= REMOVE_ENTRIES_MAX) {
+      this.#guard(() => this.#move(0, 0));
+      return true;
+    }
+    return this.#guard(() => this.#wal.growIfDue());
   }
 
   /** Moves everything to LMDB and closes. After a failure it only closes. Idempotent. */
@@ -406,7 +418,7 @@ export class RaftLog implements LogStorage {
 
     this.#tail.setMoved(lastIndex, taken);
     this.#wal.setTaken(takenSequence);
-    this.#presentEnd = lastIndex + 1;
+    this.#presentEnd = entries.length > 0 ? lastIndex + 1 : Math.min(this.#presentEnd, lastIndex + 1);
     const allGarbageGone = garbage.length < REMOVE_ENTRIES_MAX;
     this.#presentFirst = allGarbageGone ? this.firstIndex() : garbage[garbage.length - 1]! + 1;
     this.#hardStateIsNews = false;
