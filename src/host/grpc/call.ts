@@ -40,7 +40,7 @@ export interface Peer {
   /** Address and port of the client's end of the connection. */
   readonly address: string;
   readonly port: number;
-  /** The `:authority` of certificates to come: undefined on plain connections. */
+  /** Common name of the client's certificate; undefined on connections without one. */
   readonly commonName: string | undefined;
 }
 

@@ -22,8 +22,11 @@ export interface GrpcListenerOptions {
 export interface GrpcListener {
   /** Listens; port 0 picks a free one. Rejects with the system's error. */
   listen(host: string, port: number): Promise<AddressInfo>;
-  /** Serves a socket that someone else accepted, such as a TLS socket; `protocol` is what ALPN agreed on. */
-  attach(socket: Socket, protocol: 'h2' | 'http/1.1' | undefined): void;
+  /**
+   * Serves a socket that someone else accepted, such as a TLS socket: `protocol` is what ALPN agreed on, `commonName` that
+   * of the client's verified certificate.
+   */
+  attach(socket: Socket, protocol: 'h2' | 'http/1.1' | undefined, commonName: string | undefined): void;
   /** GOAWAY to everyone; running calls may end within `graceMs`, then their connections are cut. */
   close(graceMs: number): Promise<void>;
   /** Open HTTP/2 connections. */
@@ -49,23 +52,26 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     receiveBytesMax: options.receiveBytesMax ?? receiveBytesMaxDefault,
   };
   const peers = new WeakMap<Socket, Peer>();
+  const meet = (socket: Socket, commonName: string | undefined): Peer => {
+    const peer = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName };
+    peers.set(socket, peer);
+    return peer;
+  };
   const listener = new Http2Listener({
     limits: { ...http2LimitsDefault, ...options.limits },
     httpServer: options.httpServer,
     accept: (stream, head, socket) => {
-      let peer = peers.get(socket);
-      if (peer === undefined) {
-        peer = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName: undefined };
-        peers.set(socket, peer);
-      }
-      const receiver = acceptCall(context, stream, head, peer);
+      const receiver = acceptCall(context, stream, head, peers.get(socket) ?? meet(socket, undefined));
       deadlines.run();
       return receiver;
     },
   });
   return {
     listen: (host, port) => listener.listen(host, port),
-    attach: (socket, protocol) => listener.attach(socket, protocol),
+    attach: (socket, protocol, commonName) => {
+      meet(socket, commonName);
+      listener.attach(socket, protocol);
+    },
     close: graceMs => listener.close(graceMs),
     connections: () => listener.connections,
     calls: () => listener.handlers,

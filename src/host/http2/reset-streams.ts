@@ -5,18 +5,23 @@
  * for such streams get the benefit of the doubt.
  */
 export class ResetStreams {
-  readonly #ids: Uint32Array;
-  readonly #byPeer: Uint8Array;
+  readonly #remembered: number;
+  /** Allocated with the first reset: most connections never see one. */
+  #ids = new Uint32Array(0);
+  #byPeer = new Uint8Array(0);
   #next = 0;
   #forgottenLargest = 0;
 
   constructor(remembered: number) {
-    this.#ids = new Uint32Array(remembered);
-    this.#byPeer = new Uint8Array(remembered);
+    this.#remembered = remembered;
   }
 
   /** Remembers a stream that the peer (or we) reset. */
   add(streamId: number, byPeer: boolean): void {
+    if (this.#ids.length === 0) {
+      this.#ids = new Uint32Array(this.#remembered);
+      this.#byPeer = new Uint8Array(this.#remembered);
+    }
     const forgotten = this.#ids[this.#next]!;
     if (forgotten > this.#forgottenLargest) this.#forgottenLargest = forgotten;
     this.#ids[this.#next] = streamId;
