@@ -92,6 +92,7 @@ export class Environment {
       noSubdir: false,
       mapSize: options.mapSizeBytes,
       maxDbs: 1,
+      permissionsMode: 0o600,
       encoding: 'binary' as const,
       encoder: NO_COPIES,
       keyEncoder: PLAIN_KEYS,

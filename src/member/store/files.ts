@@ -35,6 +35,7 @@ export const nodeFiles: Files = {
   read: file => unlessMissing(() => plainBytes(fs.readFileSync(file)), undefined),
   rename: (from, to) => fs.renameSync(from, to),
   syncDirectory: directory => {
+    if (process.platform === 'win32') return; // directories cannot be opened there; NTFS journals their changes
     const handle = fs.openSync(directory, 'r');
     try {
       fs.fsyncSync(handle);
