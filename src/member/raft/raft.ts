@@ -135,7 +135,8 @@ export class Raft {
 
   /**
    * Asks for a linearizable read. When confirmed, Ready.readStates has {index, context}: serve once index is applied.
-   * An answer may never come (lost message, new leader): ask again with a NEW context, never with an old one.
+   * An answer may never come (lost message, new leader): ask again with a NEW context, never with an old one, not even
+   * one of before a restart: the leader may still answer what the former incarnation asked, with an older index.
    */
   readIndex(context: number): ProposalResult {
     const core = this.#core;
@@ -175,7 +176,8 @@ export class Raft {
 
   /**
    * The member `id` is known to be gone. A follower it led has no leader from now on: what is proposed waits for the
-   * next one instead of getting lost, and votes are not held back by the lease of the dead. Term and vote stay.
+   * next one instead of getting lost, and votes are not held back by the lease of the dead. Term and vote stay, so two
+   * leaders in a term stay impossible even if it is not true; the next message of that leader makes it known again.
    */
   forgetLeader(id: MemberId): void {
     this.#assertBetweenReadies();

@@ -251,14 +251,14 @@ test('what was accepted of an older leader is not promised once the term has mov
 
 test('a refusal is not merged away by an acceptance, nor a newer acceptance by an older one', () => {
   const { raft, drain } = rig([1n, 2n, 3n]);
-  raft.step(fill(MessageType.App, { index: 9, logTerm: 2 }));
+  raft.step(fill(MessageType.App, { index: 4, logTerm: 9 }));
   raft.step(fill(MessageType.App, { index: 3, logTerm: 1, entries: [entry(4, 2), entry(5, 2)] }));
   raft.step(fill(MessageType.App, { index: 3, logTerm: 1, entries: [entry(4, 2)] }));
   const [ready] = drain();
   assert.deepEqual(
     ready!.sendAfterPersist.map(({ reject, index }) => [reject, index]),
     [
-      [true, 9],
+      [true, 4],
       [false, 5],
       [false, 4],
     ],

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Simulation } from './support/simulation.js';
 
-const SEEDS = Number(process.env.SEEDS ?? 300);
+const SEEDS = Number(process.env.SEEDS ?? 200);
 const only = process.env.SEED;
 
 test('random clusters keep the laws and recover', () => {

@@ -249,6 +249,8 @@ export class Simulation {
     else if (dice < 72) this.#changeMembers(member);
     else if (dice < 74) member.raft.transferLeadership(ids[this.#workload.nextBelow(ids.length)]!);
     else if (dice < 75) member.raft.reportUnreachable(ids[this.#workload.nextBelow(ids.length)]!);
+    // Even when it is not true.
+    else if (dice < 76) member.raft.forgetLeader(member.raft.leader);
   }
 
   #propose(member: TestMember): void {

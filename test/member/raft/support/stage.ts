@@ -7,7 +7,7 @@
  *     cluster 1 2 3 [learners=4] [fresh] [SETTINGS]      members that share a bootstrapped log
  *     join 4 [SETTINGS]                                  a member with nothing
  *     campaign 1 | tick 1 [COUNT] | propose 1 a b | conf 1 +4 -2 learner:3 [transition=joint|explicit|auto] | leave 1
- *     read 1 7 | transfer 1 2 | unreachable 1 2 | report-snapshot 1 2 ok|failed
+ *     read 1 7 | transfer 1 2 | forget 2 1 | unreachable 1 2 | report-snapshot 1 2 ok|failed
  *     ready 1                  one round of the member's loop        ready 1 crash=POINT     as far as POINT
  *     deliver [1] [type=App] [from=2] [count=N]      what waits for it, in order; deliver all: for everybody
  *     settle                   rounds and deliveries until nothing moves; quiet before a command hides its output
@@ -285,6 +285,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     stage.print(stage.member(args.id()).raft.propose([{ type: EntryType.ConfChangeV2, data: new Uint8Array(0) }])),
   read: (stage, args) => stage.print(stage.member(args.id()).raft.readIndex(Number(args.word(1)))),
   transfer: (stage, args) => stage.print(stage.member(args.id()).raft.transferLeadership(args.id(1))),
+  forget: (stage, args) => stage.member(args.id()).raft.forgetLeader(args.id(1)),
   unreachable: (stage, args) => stage.member(args.id()).raft.reportUnreachable(args.id(1)),
   'report-snapshot': (stage, args) => stage.member(args.id()).raft.reportSnapshot(args.id(1), args.word(2) === 'ok'),
   ready(stage, args) {
