@@ -1,6 +1,6 @@
 /**
- * The configurations a restart may have to begin with: the one in force at the compacted index and every later one, with
- * the index of the entry that brought it. The state store may be behind the log by several of them.
+ * The configurations a restart may have to begin with: the one in force at the compacted index and every later one,
+ * with the index of the entry that brought it. The state store may be behind the log by several of them.
  *
  * Invariants: never empty; indexes ascend; the list is immutable, every change makes a new one.
  */

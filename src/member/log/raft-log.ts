@@ -1,9 +1,9 @@
 /**
  * The raft log and hard state of one member: a write-ahead file in front of LMDB, the newest entries in memory.
  *
- *   append ──> write-ahead file (one write, one sync) ──> memory ──later, in pieces──> LMDB (one synced transaction each)
- *                        │                                                                  │
- *                        └────────── reused only after LMDB holds its records ──────────────┘
+ *   append ──> write-ahead file ──> memory ──later, in pieces──> LMDB
+ *              one write, one sync                               one synced transaction each
+ *                     └──── reused only after LMDB holds its records ────┘
  *
  * What is durable when:
  *   - append() returns: its entries and the hard state, together, in one record. Either both are there after a crash or
@@ -12,14 +12,15 @@
  *   - setConfState(), bootstrap(), installSnapshot() return: what they were given.
  *   - compact() returns: nothing yet, the next write carries it; until then a crash may bring compacted entries back,
  *     which does no harm.
- *   - a snapshot: first the new state directory is complete and synced (state transfer), then installSnapshot() names it
- *     in the same transaction that empties the log, moves the commit index and stores the configuration. A crash before
- *     leaves the old state and the old log, a crash after the new state and the empty log.
+ *   - a snapshot: first the new state directory is complete and synced (state transfer), then installSnapshot() names
+ *     it in the same transaction that empties the log, moves the commit index and stores the configuration. A crash
+ *     before leaves the old state and the old log, a crash after the new state and the empty log.
  *   - the state store's applied index may run ahead of the commit index stored here (that one may lag); reconcile()
  *     raises it at start: what was applied was committed.
  *
- * Invariants: entries are contiguous from firstIndex() to lastIndex(); each is in memory or in LMDB (log-tail.ts); nothing
- * at or below the commit index is ever replaced. After any error of a write the log refuses every further write.
+ * Invariants: entries are contiguous from firstIndex() to lastIndex(); each is in memory or in LMDB (log-tail.ts);
+ * nothing at or below the commit index is ever replaced. After any error of a write the log refuses every further
+ * write.
  */
 import { assert } from '../../base/assert.js';
 import {
@@ -236,8 +237,8 @@ export class RaftLog implements LogStorage {
   }
 
   /**
-   * Forgets entries up to and including `toIndex`. The state store must have committed that index durably: replay starts
-   * behind it. Space is given back by later moves.
+   * Forgets entries up to and including `toIndex`. The state store must have committed that index durably: replay
+   * starts behind it. Space is given back by later moves.
    */
   compact(toIndex: number): void {
     this.#checkUsable();
@@ -271,9 +272,9 @@ export class RaftLog implements LogStorage {
   }
 
   /**
-   * Fits the log to the state store; call once after both are open, before the raft core starts. Raises the commit index
-   * to what was applied and takes back configurations of entries that will be applied again. Returns the configuration
-   * in force at `appliedIndex`. Throws StorageError `inconsistent` when the two do not belong together.
+   * Fits the log to the state store; call once after both are open, before the raft core starts. Raises the commit
+   * index to what was applied and takes back configurations of entries that will be applied again. Returns the
+   * configuration in force at `appliedIndex`. Throws StorageError `inconsistent` when the two do not belong together.
    */
   reconcile(appliedIndex: number, appliedTerm: number): ConfState {
     this.#checkUsable();
@@ -293,7 +294,7 @@ export class RaftLog implements LogStorage {
   // Housekeeping.
 
   /**
-   * One bounded piece of work, if any is due; returns whether there was. `nowMs`: any monotone clock. Throws StorageError.
+   * One bounded piece of work, if any is due; returns whether there was. `nowMs`: any monotone clock. Throws as append.
    *   - a full write-ahead file waits and the other is half full: frees it. (Half full: by then most of what waits is
    *     compacted under load and need not be moved.)
    *   - the log was quiet for a second: moves what is in memory only.

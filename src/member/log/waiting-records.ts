@@ -1,6 +1,6 @@
 /**
- * Write-ahead records that LMDB has not taken yet, oldest first, each with the last log index it still stands for (0: it
- * carries no entries). When LMDB holds the log up to an index, all records up to it are taken.
+ * Write-ahead records that LMDB has not taken yet, oldest first, each with the last log index it still stands for (0:
+ * it carries no entries). When LMDB holds the log up to an index, all records up to it are taken.
  */
 import type { Entry } from '../raft/types.js';
 

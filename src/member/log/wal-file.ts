@@ -11,11 +11,11 @@
  *           12 u32 type              16 u32 generation
  *           20 u32 zero              24 u64 sequence         32 payload, zero padding to 8
  *
- * A record is part of this use of the file when its checksum, its generation and its sequence are right and it names the
- * checksum of its predecessor; bytes of a former use have another generation, another seed and smaller sequences.
+ * A record is part of this use of the file when its checksum, its generation and its sequence are right and it names
+ * the checksum of its predecessor; bytes of a former use have another generation, another seed and smaller sequences.
  *
- * A header is on disk, both copies, before the first record of its generation is written; a record is on disk before the
- * next one is written. Hence reading stops at the first record that does not hold, and what it stopped at was
+ * A header is on disk, both copies, before the first record of its generation is written; a record is on disk before
+ * the next one is written. Hence reading stops at the first record that does not hold, and what it stopped at was
  *   torn    when no later record of the same generation exists: it was never acknowledged, it is dropped;
  *   corrupt when one does: the bad one was acknowledged. Reading reports an error, nothing is dropped.
  * A flipped bit in the very last record cannot be told from a torn write: a chain has no witness for its last link.

@@ -5,8 +5,8 @@
  *     file 1: [ 22 23 24 .     ]  current
  *
  * When the current file is full, appends go on in the other one if that is free. If it is not, the caller moves records
- * to LMDB until it is; a file is never reused before. Sequences count on for the life of the log; generations count uses
- * of files. `taken` (kept in LMDB) is the first sequence that LMDB does not hold.
+ * to LMDB until it is; a file is never reused before. Sequences count on for the life of the log; generations count
+ * uses of files. `taken` (kept in LMDB) is the first sequence that LMDB does not hold.
  *
  * Invariants, checked at open: records from `taken` on are contiguous, across both files; the older file reaches up to
  * the newer one's first sequence. Anything else is damage to acknowledged records and reported as such.

@@ -59,7 +59,10 @@ const PLAIN_KEYS = {
     return key;
   },
 };
-/** Values as they are: a put takes the caller's bytes, a scan shows the library's buffer (its `length` is the value's). */
+/**
+ * Values as they are: a put takes the caller's bytes, a scan shows the library's buffer (its `length` is the
+ * value's).
+ */
 const NO_COPIES = {
   encode: (value: Uint8Array): Uint8Array => value,
   decode: (bytes: Uint8Array, length = bytes.length): Uint8Array =>
@@ -206,8 +209,8 @@ export class Environment {
   }
 
   /**
-   * Idempotent. Nothing is flushed: every commit already was. The file is closed when the call returns, so that it may be
-   * opened again; the promise is the library's.
+   * Idempotent. Nothing is flushed: every commit already was. The file is closed when the call returns, so that it may
+   * be opened again; the promise is the library's.
    */
   close(): Promise<void> {
     if (this.#state === 'closed') return Promise.resolve();
@@ -224,8 +227,8 @@ export class Environment {
     if (pagesNeeded <= free + (bytesEstimate < this.#pageBytes * PAGE_RESERVE ? reusable : 0)) return;
     throw new StorageError(
       StorageErrorKind.MapFull,
-      `the ${this.#what} environment is full: ${bytesEstimate} bytes more do not fit into ${this.#mapSizeBytes} bytes ` +
-        `of which ${this.#pagesAllocated * this.#pageBytes} are allocated`,
+      `the ${this.#what} environment is full: ${bytesEstimate} bytes more do not fit into ${this.#mapSizeBytes} ` +
+        `bytes of which ${this.#pagesAllocated * this.#pageBytes} are allocated`,
     );
   }
 

@@ -4,9 +4,9 @@
  *   put, delete ──> buffer in memory ──commit()──> LMDB, ONE synced transaction with appliedIndex and appliedTerm
  *   get, scan   ──> buffer first, then LMDB
  *
- * Nothing here is durable before commit(); everything is after it. A crash loses what came after the last commit, and the
- * member applies those entries again from its log: the applied index found at open says from where. It is written by
- * every commit, in the transaction that holds exactly the effects of entries up to it, never separately.
+ * Nothing here is durable before commit(); everything is after it. A crash loses what came after the last commit, and
+ * the member applies those entries again from its log: the applied index found at open says from where. It is written
+ * by every commit, in the transaction that holds exactly the effects of entries up to it, never separately.
  *
  * Invariants: appliedIndex increases; record revisions ascend; every value read back has passed its checksum; after a
  * failed commit the store refuses every further use.
@@ -46,7 +46,10 @@ import { StorageError, StorageErrorKind } from './storage-error.js';
 export type { Table } from './schema.js';
 
 export interface StateStoreOptions {
-  /** The directory of one state generation: stateDirectory(dataDirectory, log.stateGeneration). Created when missing. */
+  /**
+   * The directory of one state generation: stateDirectory(dataDirectory, log.stateGeneration). Created when
+   * missing.
+   */
   readonly directory: string;
   readonly stamp: Stamp;
   /** Address space reserved; see mapSizeFor(). Sparse. */

@@ -2,7 +2,8 @@
  * The sending side of a state transfer: a consistent view of the state store at its applied index, read frame by frame.
  *
  * The store is committed first, so that the view is what is on disk; commits that follow do not change it. The view
- * holds a read transaction, which keeps LMDB from reusing pages: close() it as soon as the transfer is over or given up.
+ * holds a read transaction, which keeps LMDB from reusing pages: close() it as soon as the transfer is over or given
+ * up.
  */
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';

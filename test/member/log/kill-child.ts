@@ -1,7 +1,8 @@
 /**
  * One life of a member's storage, for kill.test.ts: opens log and state in the directory given as argument, checks that
- * everything is as its deterministic content says, replays, reports `open <last index>`, then appends until it is killed,
- * reporting each index once append() has returned. Small files and limits, so that moves, reuse and compaction happen.
+ * everything is as its deterministic content says, replays, reports `open <last index>`, then appends until it is
+ * killed, reporting each index once append() has returned. Small files and limits, so that moves, reuse and compaction
+ * happen.
  */
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';

@@ -1,7 +1,8 @@
 /**
- * The log against a model of it, with power cuts. The write-ahead files live on a simulated disk that keeps, of what was
- * not synced, any choice of sectors; LMDB commits (unsynced, to be quick) are cut before or after they happen. What append() and its siblings
- * returned from must be there afterwards, exactly; what they threw from may be there whole, or not at all.
+ * The log against a model of it, with power cuts. The write-ahead files live on a simulated disk that keeps, of what
+ * was not synced, any choice of sectors; LMDB commits (unsynced, to be quick) are cut before or after they happen. What
+ * append() and its siblings returned from must be there afterwards, exactly; what they threw from may be there whole,
+ * or not at all.
  */
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs/promises';

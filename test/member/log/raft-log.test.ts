@@ -46,7 +46,7 @@ describe('raft log', () => {
     await log.close();
   });
 
-  test('bootstrap, appends and a replaced suffix are there after a crash, from the write-ahead file alone', async context => {
+  test('bootstrap, appends and a replaced suffix are there after a crash, from records alone', async context => {
     const directory = await temporaryDirectory(context);
     const log = openLog(directory);
     log.bootstrap(entries(1, 3, 1), hardState(1, 3), CONF_STATE);
