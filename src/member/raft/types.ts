@@ -228,5 +228,5 @@ export interface RaftOptions {
   readonly prng: RandomSource;
 }
 
-/** accepted: in the leader's own log / queue. forwarded: on its way to the leader, may get lost. dropped: nothing happened. */
+/** accepted: in the leader's log or queue. forwarded: on its way to the leader, may get lost. dropped: nothing was done. */
 export type ProposalResult = 'accepted' | 'forwarded' | 'dropped';

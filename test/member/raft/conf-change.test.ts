@@ -10,7 +10,6 @@ import {
   LEAVE_JOINT,
 } from '../../../src/member/raft/conf-change.js';
 import { decodeConfChange, encodeConfChange, encodeConfChangeV2 } from '../../../src/member/raft/conf-change-codec.js';
-import { describeConfState } from '../../../src/member/raft/describe.js';
 import { majority } from '../../../src/member/raft/quorum.js';
 import {
   type ConfChange,
@@ -20,6 +19,7 @@ import {
   type ConfState,
   EntryType,
 } from '../../../src/member/raft/types.js';
+import { describeConfState } from './support/describe.js';
 
 const UINT64_MAX = (1n << 64n) - 1n;
 const { Auto, JointExplicit, JointImplicit } = ConfChangeTransition;

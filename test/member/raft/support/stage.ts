@@ -17,13 +17,6 @@
  */
 import assert from 'node:assert/strict';
 import { encodeConfChange, encodeConfChangeV2 } from '../../../../src/member/raft/conf-change-codec.js';
-import {
-  describeConfState,
-  describeEntry,
-  describeMessage,
-  describeReady,
-  describeStatus,
-} from '../../../../src/member/raft/describe.js';
 import { draftMessage } from '../../../../src/member/raft/outbox.js';
 import {
   type ConfChangeSingle,
@@ -37,6 +30,7 @@ import {
   type Ready,
 } from '../../../../src/member/raft/types.js';
 import { bootstrap, bootstrapApplied, joining, type MemberPlan } from './bootstrap.js';
+import { describeConfState, describeEntry, describeMessage, describeReady, describeStatus } from './describe.js';
 import { CrashPoint, type Envelope, type MemberSettings, type TestMember } from './test-member.js';
 import type { Command, Interpreter } from './transcript.js';
 

@@ -1,13 +1,13 @@
 /**
- * The core's values as short lines of text: for transcripts, logs and assertion reports. Stable: transcripts compare them.
+ * The core's values as short lines of text: for transcripts, which compare them.
  *
  *     1->2 App term=2 prev=4/1 commit=4 entries=[5/2 'x']          index/term everywhere
  */
 
-import { isJoint, isLeave } from './conf-change.js';
-import { decodeConfChange } from './conf-change-codec.js';
-import { ProgressState } from './progress.js';
-import type { ProgressStatus, RaftStatus } from './status.js';
+import { isJoint, isLeave } from '../../../../src/member/raft/conf-change.js';
+import { decodeConfChange } from '../../../../src/member/raft/conf-change-codec.js';
+import { ProgressState } from '../../../../src/member/raft/progress.js';
+import type { ProgressStatus, RaftStatus } from '../../../../src/member/raft/status.js';
 import {
   type ConfChange,
   ConfChangeTransition,
@@ -23,7 +23,7 @@ import {
   type Ready,
   Role,
   type SnapshotMetadata,
-} from './types.js';
+} from '../../../../src/member/raft/types.js';
 
 export function describeMember(id: MemberId): string {
   return id === NO_MEMBER ? 'none' : id.toString(16);
