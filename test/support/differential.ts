@@ -48,7 +48,8 @@ export interface Divergence {
 
 export interface RunResult {
   readonly operations: number;
-  readonly errors: number;
+  /** How often each status message other than OK's was answered; numbers in it left out. */
+  readonly refusals: ReadonlyMap<string, number>;
   /** How often each known difference was met. */
   readonly known: ReadonlyMap<string, number>;
   readonly divergence: Divergence | undefined;
@@ -191,7 +192,7 @@ class Run {
   readonly #known = new Map<string, number>();
   /** Members that are known to have applied all writes so far, by having answered the last one or a later read. */
   #current = new Set<number>([0]);
-  #errors = 0;
+  readonly #refusals = new Map<string, number>();
   #divergence: Divergence | undefined;
 
   constructor(seed: number, left: Side, right: Side) {
@@ -208,7 +209,7 @@ class Run {
     if (item.local && !this.#current.has(member)) member = Math.min(...this.#current);
     const [left, right] = await Promise.all([this.#left.call(item, member), this.#right.call(item, member)]);
     this.#history.push(item);
-    if (left.status !== 0) this.#errors++;
+    if (left.status !== 0) count(this.#refusals, left.text.replaceAll(/\d+/g, 'N'));
     // A write is known to be applied where it was answered only, a confirmed read also came after all earlier writes.
     if (left.status === 0 && item.method === 'Range') {
       if (!item.local) this.#current.add(member);
@@ -229,7 +230,7 @@ class Run {
   result(): RunResult {
     return {
       operations: this.#history.length,
-      errors: this.#errors,
+      refusals: this.#refusals,
       known: this.#known,
       divergence: this.#divergence,
     };
@@ -241,11 +242,15 @@ class Run {
     if (path === undefined) return;
     const known = isKnownDifference(item, { side: this.#left, outcome: left }, { side: this.#right, outcome: right });
     if (known !== undefined) {
-      this.#known.set(known, (this.#known.get(known) ?? 0) + 1);
+      count(this.#known, known);
       return;
     }
     this.#divergence = { seed: this.#seed, operation: item, left, right, path: path.slice(1), history: this.#history };
   }
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
 }
 
 function plain(outcome: Outcome): Message {

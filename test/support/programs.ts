@@ -73,6 +73,11 @@ const int64Max = 2n ** 63n - 1n;
 const requestBytesMax = 1_572_864;
 const messageBytesMax = requestBytesMax + 512 * 1024;
 const transactionOperationsMax = 128;
+/**
+ * One that passes, one that is too large as an entry, one that is not even received. What is put around a value takes a
+ * few dozen bytes, or with the longest key five thousand: the sizes stay clear of the edges by more.
+ */
+const bigSizes = [requestBytesMax - 6000, requestBytesMax + 200, messageBytesMax + 200] as const;
 
 /** The operations of the program `seed`, for a store whose revision is `base` and whose key space is empty. */
 export function generateProgram(seed: number, base: bigint, options: ProgramOptions): Operation[] {
@@ -150,6 +155,8 @@ class Generator {
   }
 
   #call(): [MethodName, Message] {
+    const big = this.#options.bigValues ? bigSizes[this.#made - 1] : undefined;
+    if (big !== undefined) return ['Put', { key: this.#key(), value: Buffer.alloc(big, 'big') }];
     const dice = this.below(100);
     if (dice < 32) return ['Put', this.#put()];
     if (dice < 60) return ['Range', this.#range(this.#sortOrder(), this.#sortTarget())];
@@ -175,11 +182,11 @@ class Generator {
 
   #put(key = this.#key()): Message {
     const ignoreValue = this.#chance(0.08);
-    const ignoreLease = this.#chance(0.08);
+    const ignoreLease = this.#chance(0.1);
     return {
       key,
       value: ignoreValue && this.#chance(0.8) ? nothing : this.#value(),
-      lease: ignoreLease && this.#chance(0.8) ? 0n : this.#lease(0.15),
+      lease: this.#lease(ignoreLease ? 0.2 : 0.15),
       prev_kv: this.#chance(0.3),
       ignore_value: ignoreValue,
       ignore_lease: ignoreLease,
@@ -287,11 +294,7 @@ class Generator {
 
   #value(): Buffer {
     const dice = this.below(100);
-    if (this.#options.bigValues && dice < 3) {
-      // The entry adds a few dozen bytes to the value: stay clear of the edges by more than that.
-      const around = this.#pick([requestBytesMax - 6000, requestBytesMax + 200, messageBytesMax + 200]);
-      return Buffer.alloc(around, 'big');
-    }
+    if (this.#options.bigValues && dice < 3) return Buffer.alloc(this.#pick(bigSizes), 'big');
     if (dice < 15) return nothing;
     if (dice < 75) return Buffer.from(`v${this.below(4)}`);
     if (dice < 95) return Buffer.from(Array.from({ length: this.below(40) }, () => this.below(256)));
