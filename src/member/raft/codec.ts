@@ -6,9 +6,9 @@
  *     per entry: type u8 | term varint | length varint | data        (index: see below)
  *     with HAS_SNAPSHOT: index, term varints | autoLeave u8 | four lists of ids: count varint, each u64
  *
- * Indexes of entries are not written: in MsgApp they follow message.index, in forwarded proposals they are 0. Numbers are
- * safe integers as LEB128 varints. Records come from this code on the other side of a ring, which delivers them whole:
- * one that does not parse is a broken law.
+ * Indexes of entries are not written: in MsgApp they follow message.index, in forwarded proposals they are 0. Numbers
+ * are safe integers as LEB128 varints. Records come from this code on the other side of a ring, which delivers them
+ * whole: one that does not parse is a broken law.
  */
 import { assert, fail } from '../../base/assert.js';
 import { NO_ENTRIES } from './raft-log.js';

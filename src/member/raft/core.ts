@@ -81,8 +81,8 @@ export class RaftCore {
     this.log = new LogView(storage, committed, appliedIndex);
     this.tracker = new Tracker(options.inflightMessagesMax, options.inflightBytesMax ?? Infinity);
     this.tracker.switchTo(options.confState ?? confState, this.log.lastIndex());
-    // A crash right after a snapshot was installed can leave a log of a newer term than the hard state. In that term this
-    // member has not voted, or the hard state would know the term.
+    // A crash right after a snapshot was installed can leave a log of a newer term than the hard state. In that term
+    // this member has not voted, or the hard state would know the term.
     const newerTerm = this.log.lastTerm() > hardState.term;
     this.term = newerTerm ? this.log.lastTerm() : hardState.term;
     this.vote = newerTerm ? NO_MEMBER : hardState.vote;

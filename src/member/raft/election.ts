@@ -6,8 +6,9 @@
  * election timeout do not answer vote requests, so that a member cut off and back again deposes nobody (§6.4's lease
  * seen from the voters); a leader's own transfer is exempt.
  *
- * Requests are repeated every heartbeat interval to voters that have not answered: voting twice for the same candidate is
- * one vote, and the first election of a new cluster does not wait a timeout for a member that booted a little later.
+ * Requests are repeated every heartbeat interval to voters that have not answered: voting twice for the same
+ * candidate is one vote, and the first election of a new cluster does not wait a timeout for a member that booted a
+ * little later.
  */
 import { assert } from '../../base/assert.js';
 import type { RaftCore } from './core.js';

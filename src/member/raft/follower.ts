@@ -65,7 +65,9 @@ export function forwardProposals(core: RaftCore, proposals: readonly Proposal[])
   core.outbox.put(message);
 }
 
-/** Passes a request on unchanged: the answer goes to who asked first. One that came from the leader itself is dropped. */
+/**
+ * Passes a request on unchanged: the answer goes to who asked first. One that came from the leader itself is dropped.
+ */
 export function forwardToLeader(core: RaftCore, message: Message): void {
   if (core.leader === NO_MEMBER || core.leader === message.from) return;
   core.outbox.put({ ...message, to: core.leader });

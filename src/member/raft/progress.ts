@@ -120,7 +120,8 @@ export class Progress {
 
   /**
    * It refused a MsgApp whose previous index was `rejected` and suggests `hint` as the last index we might share.
-   * Moves next back and returns true, or returns false when the refusal is a late one of a MsgApp that no longer matters.
+   * Moves next back and returns true, or returns false when the refusal is a late one of a MsgApp that no longer
+   * matters.
    */
   maybeDecrease(rejected: number, hint: number): boolean {
     if (this.state === ProgressState.Replicate) {

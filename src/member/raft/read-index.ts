@@ -1,7 +1,7 @@
 /**
  * The reads that wait for proof that this leader still leads (thesis §6.4).
  *
- *     read arrives -> (position p, commit index at that moment) -> heartbeats carry p -> a quorum echoes >= p -> answered
+ *     read arrives -> (position p, commit index then) -> heartbeats carry p -> a quorum echoes >= p -> answered
  *
  * Positions are made here, one per read, ascending, never reused: a caller that retries gets a new one, so an old echo
  * can confirm nothing that was asked after it was sent (etcd #20418). Echoes are cumulative: whoever echoed p has seen

@@ -2,7 +2,8 @@
  * The leader's side of replication: appending, sending, counting acks.
  *
  * Nothing is sent while messages are stepped: they only mark what is due, and flush() sends it once per batch. So a
- * thousand proposals and a dozen acks that arrived together cost each follower one MsgApp, with entries and commit index.
+ * thousand proposals and a dozen acks that arrived together cost each follower one MsgApp, with entries and commit
+ * index.
  */
 import { assert } from '../../base/assert.js';
 import type { RaftCore } from './core.js';

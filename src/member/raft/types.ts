@@ -1,7 +1,7 @@
 /**
- * The vocabulary of the Raft core: what goes in (messages, proposals, configuration changes), what comes out (Ready) and
- * what it reads (LogStorage). Field names and numbers are raftpb's, so that a log means here what it means in etcd;
- * only the encoding between members is our own (codec.ts).
+ * The vocabulary of the Raft core: what goes in (messages, proposals, configuration changes), what comes out (Ready)
+ * and what it reads (LogStorage). Field names and numbers are raftpb's, so that a log means here what it means in
+ * etcd; only the encoding between members is our own (codec.ts).
  *
  * Indexes and terms are safe integers starting at 1; 0 means "none". Member ids are uint64 as bigint; 0n means "none".
  *
@@ -25,7 +25,10 @@ export const NO_MEMBER: MemberId = 0n;
 export const EntryType = { Normal: 0, ConfChange: 1, ConfChangeV2: 2 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
 
-/** One log entry. `data` of length 0 is a no-op (a Normal entry) or the leaving of a joint configuration (ConfChangeV2). */
+/**
+ * One log entry. `data` of length 0 is a no-op (a Normal entry) or the leaving of a joint configuration
+ * (ConfChangeV2).
+ */
 export interface Entry {
   readonly type: EntryType;
   readonly term: number;
@@ -47,7 +50,10 @@ export function entryBytes(entry: Proposal): number {
   return entry.data.length + ENTRY_OVERHEAD_BYTES;
 }
 
-/** Durable per-member state. `term` and `vote` must be on disk before a promise made in that term leaves; `commit` may lag. */
+/**
+ * Durable per-member state. `term` and `vote` must be on disk before a promise made in that term leaves; `commit` may
+ * lag.
+ */
 export interface HardState {
   readonly term: number;
   readonly vote: MemberId;
@@ -75,7 +81,9 @@ export interface ConfState {
   readonly autoLeave: boolean;
 }
 
-/** What a snapshot covers: all entries up to `index`, the last of them of `term`, and the configuration at that point. */
+/**
+ * What a snapshot covers: all entries up to `index`, the last of them of `term`, and the configuration at that point.
+ */
 export interface SnapshotMetadata {
   readonly index: number;
   readonly term: number;
@@ -139,13 +147,16 @@ export interface Message {
   readonly commit: number;
   readonly reject: boolean;
   readonly rejectHint: number;
-  /** Heartbeat and its answer: the leader's read position; ReadIndex and its answer: the asking member's context. 0 = none. */
+  /**
+   * Heartbeat and its answer: the leader's read position; ReadIndex and its answer: the asking member's context. 0 =
+   * none.
+   */
   readonly context: number;
   /** Vote only: asked for by the leader in a transfer, so leases do not protect that leader. */
   readonly campaignTransfer: boolean;
   /**
-   * Snap only. The state itself travels outside Raft and is complete before the message is stepped. The receiver keeps it
-   * until Ready.snapshot names its index; where a Ready names another one or none, it was of no use.
+   * Snap only. The state itself travels outside Raft and is complete before the message is stepped. The receiver
+   * keeps it until Ready.snapshot names its index; where a Ready names another one or none, it was of no use.
    */
   readonly snapshot: SnapshotMetadata | undefined;
 }
@@ -191,8 +202,8 @@ export interface LogStorage {
    */
   entries(lo: number, hi: number, bytesMax: number): readonly Entry[];
   /**
-   * A snapshot this member can send now: index >= firstIndex() - 1. The state that is sent may be newer, never older; the
-   * MsgSnap that goes with it then carries the newer metadata.
+   * A snapshot this member can send now: index >= firstIndex() - 1. The state that is sent may be newer, never older;
+   * the MsgSnap that goes with it then carries the newer metadata.
    */
   snapshotMetadata(): SnapshotMetadata;
 }
@@ -228,5 +239,8 @@ export interface RaftOptions {
   readonly prng: RandomSource;
 }
 
-/** accepted: in the leader's log or queue. forwarded: on its way to the leader, may get lost. dropped: nothing was done. */
+/**
+ * accepted: in the leader's log or queue. forwarded: on its way to the leader, may get lost. dropped: nothing was
+ * done.
+ */
 export type ProposalResult = 'accepted' | 'forwarded' | 'dropped';

@@ -1,4 +1,6 @@
-/** The laws of the facade: what a Ready promises, in which order the loop may call, and what is refused as impossible. */
+/**
+ * The laws of the facade: what a Ready promises, in which order the loop may call, and what is refused as impossible.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../../src/base/prng.js';

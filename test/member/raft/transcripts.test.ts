@@ -1,4 +1,6 @@
-/** The stories in transcripts/ are the specification of the core: each prints all of what happens, and must not change. */
+/**
+ * The stories in transcripts/ are the specification of the core: each prints all of what happens, and must not change.
+ */
 import { Stage } from './support/stage.js';
 import { testTranscripts } from './support/transcript.js';
 
