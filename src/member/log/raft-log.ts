@@ -123,7 +123,7 @@ export class RaftLog implements LogStorage {
     for (const record of records) this.#replay(record);
     this.#confStates = confStatesFrom(this.#confStates, compaction.index);
     if (this.#hardState.commit > this.lastIndex()) throw lostEntries(this.#hardState.commit, this.lastIndex());
-    while (this.#tail.waiting.length > 0) this.#movePiece();
+    while (wal.waitsForMove) this.#movePiece();
     wal.start();
   }
 

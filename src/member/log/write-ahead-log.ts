@@ -68,8 +68,10 @@ export interface Recovered {
   readonly records: readonly WalRecord[];
   readonly nextSequence: number;
   readonly generation: number;
-  /** Sizes of the two files. */
-  readonly fileBytes: readonly number[];
+  /** Position of the file that was written last. */
+  readonly newest: number;
+  /** Of each file its size, and the last sequence it holds. */
+  readonly files: readonly { readonly fileBytes: number; readonly lastSequence: number }[];
 }
 
 /**
@@ -78,30 +80,34 @@ export interface Recovered {
  */
 export function recoverWriteAheadLog(options: WriteAheadLogOptions, taken: number): Recovered {
   const contents = NAMES.map(name => readWalFile(options.files, path.join(options.directory, name), options.stamp));
-  const fileBytes = contents.map(content => content.capacityBytes);
-  contents.sort((a, b) => a.header.generation - b.header.generation);
-  const newest = contents[1]!;
-  const records = contents.flatMap(content => content.records).filter(record => record.sequence >= taken);
+  const newest = contents[0]!.header.generation > contents[1]!.header.generation ? 0 : 1;
+  const inOrder = [contents[1 - newest]!, contents[newest]!];
+  const records = inOrder.flatMap(content => content.records).filter(record => record.sequence >= taken);
   let next = taken;
   for (const record of records) {
     if (record.sequence !== next) throw missing(options.directory, next, record.sequence);
     next += 1;
   }
-  if (newest.header.firstSequence > next) throw missing(options.directory, next, newest.header.firstSequence);
-  return { records, nextSequence: next, generation: newest.header.generation, fileBytes };
+  const { firstSequence, generation } = contents[newest]!.header;
+  if (firstSequence > next) throw missing(options.directory, next, firstSequence);
+  const files = contents.map(content => ({
+    fileBytes: content.capacityBytes,
+    lastSequence: content.records[content.records.length - 1]?.sequence ?? NO_RECORDS,
+  }));
+  return { records, nextSequence: next, generation, newest, files };
 }
 
 export class WriteAheadLog {
   readonly #wals: readonly WalFile[];
   readonly #fileBytesMax: number;
   /** Greatest sequence each file holds, or NO_RECORDS. */
-  readonly #lastSequences: number[] = [NO_RECORDS, NO_RECORDS];
-  #current = 0;
+  readonly #lastSequences: number[];
+  #current: number;
   #generation: number;
   #nextSequence: number;
   #taken: number;
 
-  /** `taken`: as given to recoverWriteAheadLog(). Call start() before the first append. */
+  /** `taken`: as given to recoverWriteAheadLog(). Call start() before the first append, once nothing waits for it. */
   constructor(options: WriteAheadLogOptions, recovered: Recovered, taken: number) {
     this.#generation = recovered.generation;
     this.#nextSequence = recovered.nextSequence;
@@ -109,21 +115,26 @@ export class WriteAheadLog {
     this.#fileBytesMax = options.fileBytesMax;
     this.#wals = NAMES.map((name, at) => {
       const file = path.join(options.directory, name);
-      return new WalFile(options.files, file, options.stamp, recovered.fileBytes[at]!);
+      return new WalFile(options.files, file, options.stamp, recovered.files[at]!.fileBytes);
     });
+    this.#lastSequences = recovered.files.map(file => file.lastSequence);
+    this.#current = recovered.newest;
   }
 
-  /** Begins the first file anew. LMDB must have taken everything that was recovered. Throws what the disk threw. */
+  /**
+   * Begins the older file anew, which must be free. The newer one is not written again before LMDB has taken it: a torn
+   * record at its end stays where it is. Throws what the disk threw.
+   */
   start(): void {
-    assert(this.#taken === this.#nextSequence, 'write-ahead log started before its records were taken');
-    this.#begin(0);
+    assert(!this.waitsForMove, 'write-ahead file begun anew before LMDB has taken its records');
+    this.#begin(1 - this.#current);
   }
 
   get nextSequence(): number {
     return this.#nextSequence;
   }
 
-  /** Whether a full file waits for LMDB: the caller should move records before the current one is full too. */
+  /** Whether the other file waits for LMDB: the caller should move records before the current one is full too. */
   get waitsForMove(): boolean {
     return this.#lastSequences[1 - this.#current]! >= this.#taken;
   }
