@@ -73,7 +73,7 @@ export function utf8Encode(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** Writes the text's UTF-8 at `offset` and returns its length; `target` must have room for three bytes a UTF-16 unit. */
+/** Writes the text's UTF-8 at `offset` and returns its length; `target` has room for three bytes a UTF-16 unit. */
 export function utf8EncodeInto(text: string, target: Uint8Array, offset: number): number {
   return encoder.encodeInto(text, target.subarray(offset)).written;
 }

@@ -43,7 +43,7 @@ export class Member implements Turning {
   readonly #peers: PeerLinks;
   readonly #open: OpenMember;
   readonly #proposals: Proposals;
-  readonly #reads = new Reads();
+  readonly #reads: Reads;
   readonly #requests: Requests;
   readonly #publisher: Publisher;
   readonly #snapshotSender: SnapshotSender;
@@ -51,7 +51,8 @@ export class Member implements Turning {
   readonly #requestTimeoutMs: number;
   readonly #idMember: number;
   readonly #request = newInternalRequest();
-  #received: ReceivedSnapshot | undefined;
+  /** Snapshots whose state came whole in this turn; Raft takes one of them or none. */
+  #received: ReceivedSnapshot[] = [];
   #nowMs = 0;
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
   #announcedReady = false;
@@ -68,6 +69,7 @@ export class Member implements Turning {
     this.#host = new HostLink(boot);
     this.#peers = new PeerLinks(boot);
     this.#proposals = new Proposals(boot.startTimeMs);
+    this.#reads = new Reads(boot.incarnation);
     const identity = this.#open.identity;
     this.#idMember = Number(identity.id & 0xffffn);
     this.#publisher = new Publisher(identity, this.#proposals);
@@ -148,6 +150,7 @@ export class Member implements Turning {
       raft.advance(ready);
       this.#serveReads();
     }
+    for (const { importer } of this.#received.splice(0)) importer.abandon();
     this.#publishCells();
     // Answers leave before housekeeping, which may take milliseconds.
     this.#host.flush();
@@ -171,8 +174,7 @@ export class Member implements Turning {
     const { acknowledge, received } = this.#snapshotReceiver.take(from, transferId, sequence, payload);
     if (acknowledge) this.#peers.sendAck(from, transferId, sequence);
     if (received === undefined) return;
-    this.#received?.importer.abandon();
-    this.#received = received;
+    this.#received.push(received);
     this.#open.raft.step(received.message);
   }
 
@@ -235,11 +237,11 @@ export class Member implements Turning {
   }
 
   #install(ready: Ready): void {
-    const received = this.#received;
     const metadata = ready.snapshot;
-    assert(received !== undefined && metadata !== undefined, 'a snapshot is installed after its state has come');
-    assert(received.message.snapshot?.index === metadata.index, 'the state received is the one announced');
-    this.#received = undefined;
+    assert(metadata !== undefined, 'there is a snapshot to install');
+    const received = this.#received.find(({ message }) => message.snapshot?.index === metadata.index);
+    assert(received !== undefined, 'a snapshot is installed after its state has come', { index: metadata.index });
+    this.#received = this.#received.filter(other => other !== received);
     this.#open.log.installSnapshot(metadata, received.importer.generation, ready.hardState);
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
     const former = this.#open.state.store;

@@ -39,7 +39,15 @@ export class Reads {
   /** Rounds Raft did not take (no leader): they wait for one and are asked then. */
   #refused: Round[] = [];
   #confirmed: Confirmed[] = [];
-  #nextContext = 1;
+  #nextContext: number;
+
+  /**
+   * `incarnation`: of this member's thread. Contexts of successive incarnations differ, because an answer to a question
+   * of the former one may still arrive: it names an older index.
+   */
+  constructor(incarnation: number) {
+    this.#nextContext = incarnation * 2 ** 32 + 1;
+  }
 
   get size(): number {
     let size = this.#collected.length;

@@ -22,7 +22,7 @@ function collect(): { ids: number[]; visit: (read: Read) => void } {
 }
 
 test('reads of one turn share a round and wait for its index', () => {
-  const reads = new Reads();
+  const reads = new Reads(1);
   const { raft, contexts } = fakeRaft(() => 'accepted');
   reads.add(read(1));
   reads.add(read(2));
@@ -43,7 +43,7 @@ test('reads of one turn share a round and wait for its index', () => {
 });
 
 test('a retry has a context of its own, and an answer to the old one counts for nothing', () => {
-  const reads = new Reads();
+  const reads = new Reads(1);
   const { raft, contexts } = fakeRaft(() => 'forwarded');
   reads.add(read(1));
   reads.ask(raft, 0);
@@ -62,7 +62,7 @@ test('a retry has a context of its own, and an answer to the old one counts for 
 });
 
 test('a leader change ends what was asked of the former leader, not what waits for one', () => {
-  const reads = new Reads();
+  const reads = new Reads(1);
   let result: ProposalResult = 'accepted';
   const { raft } = fakeRaft(() => result);
   reads.add(read(1));
@@ -77,7 +77,7 @@ test('a leader change ends what was asked of the former leader, not what waits f
 });
 
 test('cancelled and expired reads leave', () => {
-  const reads = new Reads();
+  const reads = new Reads(1);
   let result: ProposalResult = 'dropped';
   const { raft } = fakeRaft(() => result);
   reads.add(read(1));
@@ -93,4 +93,16 @@ test('cancelled and expired reads leave', () => {
   reads.expire(7010, 7000, (ending, error) => ended.push([ending.requestId, error]));
   assert.deepEqual(ended[1], [2, EtcdErrorCode.Timeout]);
   assert.equal(reads.size, 0);
+});
+
+test('an answer to a former incarnation’s question means nothing to the next', () => {
+  const contextOf = (incarnation: number): number => {
+    const reads = new Reads(incarnation);
+    const { raft, contexts } = fakeRaft(() => 'forwarded');
+    reads.add(read(1));
+    reads.ask(raft, 0);
+    return contexts[0] as number;
+  };
+  assert.notEqual(contextOf(1), contextOf(2));
+  assert.ok(Number.isSafeInteger(contextOf(2 ** 20)));
 });

@@ -1,11 +1,11 @@
 /**
  * What is known about each user key: its bytes and its revisions that compaction has not removed.
  *
- * A key is a small number, its slot. The numbers of a slot are one row of eight, a cache line; the key's bytes and the
- * revisions before the newest lie elsewhere, because nearly every operation asks for the newest alone:
+ * A key is a number, its slot: the address of a block of eight-byte elements. The key lies right behind the numbers that
+ * go with it, so that to find a key is two or three fetches from memory: the hash entry, and one or two lines of the
+ * block. Revisions before the newest lie elsewhere, because nearly every operation asks for the newest alone:
  *
- *     row     [ main, mark, created, version, key at, older at, older count, leaf ]
- *     keys    [ length (4 bytes, little endian) | bytes ]
+ *     block   [ main, mark, created, version, key length, older at, older count, leaf | key bytes ]
  *     older   [ main, mark, main, mark, ... ]                mark = sub * 2 + (1 for a tombstone)
  *     shards  256 hash tables of (hash, slot + 1) pairs; they grow one at a time, so that no growth is long
  *
@@ -31,27 +31,36 @@ const MAIN = 0;
 const MARK = 1;
 const CREATED = 2;
 const VERSION = 3;
-const KEY_AT = 4;
+const KEY_LENGTH = 4;
 const OLDER_AT = 5;
 const OLDER_COUNT = 6;
 const LEAF = 7;
+/** Elements before the key, and the bytes they take. */
 const ROW_LENGTH = 8;
+const ROW_BYTES = 64;
 
-const ROW_SHIFT = 12;
-const ROW_MASK = (1 << ROW_SHIFT) - 1;
+/** Elements of a chunk: 256 KiB of keys and rows, 512 KiB of older revisions. */
+const ROW_CHUNK_SHIFT = 15;
+const ROW_OFFSET_MASK = 2 ** ROW_CHUNK_SHIFT - 1;
+const OLDER_CHUNK_SHIFT = 16;
+const OLDER_OFFSET_MASK = 2 ** OLDER_CHUNK_SHIFT - 1;
 const SHARD_MASK = 255;
 const SHARD_CAPACITY_MIN = 16;
-const KEY_CHUNK_BYTES = 1 << 18;
-const OLDER_CHUNK_LENGTH = 1 << 16;
+
+/** One memory, seen as numbers and as bytes. */
+interface RowChunk {
+  readonly numbers: Float64Array;
+  readonly bytes: Uint8Array;
+}
 
 export class KeyTable {
-  readonly #rows: Float64Array[] = [];
-  readonly #keys = new Slabs(KEY_CHUNK_BYTES, length => new Uint8Array(length));
-  readonly #older = new Slabs(OLDER_CHUNK_LENGTH, length => new Float64Array(length));
+  readonly #rows = new Slabs<RowChunk>(ROW_CHUNK_SHIFT, length => {
+    const numbers = new Float64Array(length);
+    return { numbers, bytes: new Uint8Array(numbers.buffer) };
+  });
+  readonly #older = new Slabs<Float64Array>(OLDER_CHUNK_SHIFT, length => new Float64Array(length));
   readonly #shards: Int32Array[] = Array.from({ length: SHARD_MASK + 1 }, () => new Int32Array(SHARD_CAPACITY_MIN * 2));
   readonly #shardSizes = new Int32Array(SHARD_MASK + 1);
-  readonly #freeSlots: number[] = [];
-  #slots = 0;
 
   /** The slot of a key, or -1. */
   find(key: Uint8Array): number {
@@ -67,12 +76,13 @@ export class KeyTable {
 
   /** A new slot for a key that is not in the table; `key` is copied. It has no revision yet. */
   add(key: Uint8Array): number {
-    const slot = this.#freeSlots.pop() ?? this.#slots++;
-    if (slot >>> ROW_SHIFT === this.#rows.length) this.#rows.push(new Float64Array(ROW_LENGTH << ROW_SHIFT));
-    const row = this.#rows[slot >>> ROW_SHIFT]!;
-    const at = (slot & ROW_MASK) * ROW_LENGTH;
-    row.fill(0, at, at + ROW_LENGTH);
-    row[at + KEY_AT] = this.#storeKey(key);
+    const slot = this.#rows.allocate(blockLength(key.length));
+    const { numbers, bytes } = this.#rows.chunks[slot >>> ROW_CHUNK_SHIFT]!;
+    const at = slot & ROW_OFFSET_MASK;
+    numbers.fill(0, at, at + ROW_LENGTH);
+    numbers[at + KEY_LENGTH] = key.length;
+    const keyAt = at * 8 + ROW_BYTES;
+    for (let index = 0; index < key.length; index += 1) bytes[keyAt + index] = key[index]!;
     const hash = hashOf(key);
     this.#insert(hash & SHARD_MASK, hash, slot + 1);
     return slot;
@@ -83,27 +93,26 @@ export class KeyTable {
     assert(this.count(slot) === 0, 'only a key without revisions is forgotten');
     const key = this.key(slot);
     this.#erase(hashOf(key), slot + 1);
-    this.#keys.release(this.#row(slot)[this.#at(slot) + KEY_AT]!, keyBlockBytes(key.length));
-    this.#freeSlots.push(slot);
+    this.#rows.release(slot, blockLength(key.length));
   }
 
   /** The key's bytes: a view, valid until the key is removed. */
   key(slot: number): Uint8Array {
-    const address = this.#row(slot)[this.#at(slot) + KEY_AT]!;
-    const chunk = this.#keys.chunks[this.#keys.chunkOf(address)]!;
-    const at = this.#keys.offsetOf(address);
-    return chunk.subarray(at + 4, at + 4 + lengthAt(chunk, at));
+    const { numbers, bytes } = this.#rows.chunks[slot >>> ROW_CHUNK_SHIFT]!;
+    const at = slot & ROW_OFFSET_MASK;
+    const keyAt = at * 8 + ROW_BYTES;
+    return bytes.subarray(keyAt, keyAt + numbers[at + KEY_LENGTH]!);
   }
 
   /** Byte order of the slot's key against `other`: negative, zero or positive. */
   compareKey(slot: number, other: Uint8Array): number {
-    const address = this.#row(slot)[this.#at(slot) + KEY_AT]!;
-    const chunk = this.#keys.chunks[this.#keys.chunkOf(address)]!;
-    const at = this.#keys.offsetOf(address);
-    const length = lengthAt(chunk, at);
+    const { numbers, bytes } = this.#rows.chunks[slot >>> ROW_CHUNK_SHIFT]!;
+    const at = slot & ROW_OFFSET_MASK;
+    const keyAt = at * 8 + ROW_BYTES;
+    const length = numbers[at + KEY_LENGTH]!;
     const shorter = Math.min(length, other.length);
     for (let index = 0; index < shorter; index += 1) {
-      const difference = chunk[at + 4 + index]! - other[index]!;
+      const difference = bytes[keyAt + index]! - other[index]!;
       if (difference !== 0) return difference;
     }
     return length - other.length;
@@ -177,8 +186,8 @@ export class KeyTable {
     if (main <= atMain) return olderCount;
     if (olderCount === 0) return -1;
     const address = row[at + OLDER_AT]!;
-    const chunk = this.#older.chunks[this.#older.chunkOf(address)]!;
-    const base = this.#older.offsetOf(address);
+    const chunk = this.#olderChunk(address);
+    const base = address & OLDER_OFFSET_MASK;
     let low = 0;
     let high = olderCount;
     while (low < high) {
@@ -226,11 +235,16 @@ export class KeyTable {
   }
 
   #row(slot: number): Float64Array {
-    return this.#rows[slot >>> ROW_SHIFT]!;
+    return this.#rows.chunks[slot >>> ROW_CHUNK_SHIFT]!.numbers;
   }
 
   #at(slot: number): number {
-    return (slot & ROW_MASK) * ROW_LENGTH;
+    return slot & ROW_OFFSET_MASK;
+  }
+
+  /** The chunk of older revisions that an address lies in. */
+  #olderChunk(address: number): Float64Array {
+    return this.#older.chunks[address >>> OLDER_CHUNK_SHIFT]!;
   }
 
   #revisionAt(slot: number, position: number, field: typeof MAIN | typeof MARK): number {
@@ -238,7 +252,7 @@ export class KeyTable {
     const at = this.#at(slot);
     if (position >= row[at + OLDER_COUNT]!) return row[at + field]!;
     const address = row[at + OLDER_AT]!;
-    return this.#older.chunks[this.#older.chunkOf(address)]![this.#older.offsetOf(address) + position * 2 + field]!;
+    return this.#olderChunk(address)[(address & OLDER_OFFSET_MASK) + position * 2 + field]!;
   }
 
   #push(slot: number, main: number, mark: number): void {
@@ -265,8 +279,8 @@ export class KeyTable {
       row[at + OLDER_AT] = grown;
       address = grown;
     }
-    const chunk = this.#older.chunks[this.#older.chunkOf(address)]!;
-    const offset = this.#older.offsetOf(address) + count * 2;
+    const chunk = this.#olderChunk(address);
+    const offset = (address & OLDER_OFFSET_MASK) + count * 2;
     chunk[offset] = main;
     chunk[offset + 1] = mark;
     row[at + OLDER_COUNT] = count + 1;
@@ -289,35 +303,22 @@ export class KeyTable {
   }
 
   #moveOlder(from: number, firstPosition: number, to: number, count: number): void {
-    const source = this.#older.chunks[this.#older.chunkOf(from)]!;
-    const target = this.#older.chunks[this.#older.chunkOf(to)]!;
-    const start = this.#older.offsetOf(from) + firstPosition * 2;
-    const offset = this.#older.offsetOf(to);
+    const source = this.#olderChunk(from);
+    const target = this.#olderChunk(to);
+    const start = (from & OLDER_OFFSET_MASK) + firstPosition * 2;
+    const offset = to & OLDER_OFFSET_MASK;
     // Towards lower offsets when it is the same block: front to back is safe.
     for (let index = 0; index < count * 2; index += 1) target[offset + index] = source[start + index]!;
   }
 
-  #storeKey(key: Uint8Array): number {
-    const length = key.length;
-    const address = this.#keys.allocate(keyBlockBytes(length));
-    const chunk = this.#keys.chunks[this.#keys.chunkOf(address)]!;
-    const at = this.#keys.offsetOf(address);
-    chunk[at] = length;
-    chunk[at + 1] = length >>> 8;
-    chunk[at + 2] = length >>> 16;
-    chunk[at + 3] = length >>> 24;
-    for (let index = 0; index < length; index += 1) chunk[at + 4 + index] = key[index]!;
-    return address;
-  }
-
   #keyEquals(slot: number, key: Uint8Array): boolean {
-    const address = this.#row(slot)[this.#at(slot) + KEY_AT]!;
-    const chunk = this.#keys.chunks[this.#keys.chunkOf(address)]!;
-    const at = this.#keys.offsetOf(address);
+    const { numbers, bytes } = this.#rows.chunks[slot >>> ROW_CHUNK_SHIFT]!;
+    const at = slot & ROW_OFFSET_MASK;
     const length = key.length;
-    if (lengthAt(chunk, at) !== length) return false;
+    if (numbers[at + KEY_LENGTH] !== length) return false;
+    const keyAt = at * 8 + ROW_BYTES;
     for (let index = 0; index < length; index += 1) {
-      if (chunk[at + 4 + index] !== key[index]) return false;
+      if (bytes[keyAt + index] !== key[index]) return false;
     }
     return true;
   }
@@ -399,11 +400,7 @@ function isPowerOfTwo(count: number): boolean {
   return (count & (count - 1)) === 0;
 }
 
-/** Rounded up to eight bytes, so that released blocks fit other keys. */
-function keyBlockBytes(length: number): number {
-  return (length + 4 + 7) & ~7;
-}
-
-function lengthAt(chunk: Uint8Array, at: number): number {
-  return chunk[at]! | (chunk[at + 1]! << 8) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 24);
+/** Elements of the block of a key. */
+function blockLength(keyLength: number): number {
+  return ROW_LENGTH + ((keyLength + 7) >>> 3);
 }

@@ -3,59 +3,56 @@
  *
  * A million keys as objects are a million things to trace again and again. Here they lie in a few large typed arrays:
  *
- *     chunks   [ chunk 0 | chunk 1 | ... ]          each of `chunkLength` elements, a power of two
- *     address  = chunk number * chunkLength + offset in the chunk
+ *     chunks   [ chunk 0 | chunk 1 | ... ]          each of 2^chunkShift elements
+ *     address  = chunk number * 2^chunkShift + offset in the chunk
  *
  * A block never crosses a chunk. One that is longer than a chunk gets a chunk of its own length. Released blocks are
- * given out again for the same length; callers round lengths up so that few different ones exist.
+ * given out again for the same length; callers round lengths up so that few different ones exist. What an element is,
+ * the creator of chunks decides.
  */
 import { assert } from '../../base/assert.js';
 
-export class Slabs<T extends Uint8Array | Float64Array> {
-  /** Block at `address`: chunks[chunkOf(address)], elements from offsetOf(address) on. */
-  readonly chunks: T[] = [];
-  readonly #chunkLength: number;
-  readonly #create: (length: number) => T;
+/** Addresses fit in 31 bits, so that bit operations take them apart: 16 GiB of 8-byte elements. */
+const ADDRESS_MAX = 2 ** 31;
+
+export class Slabs<Chunk> {
+  /** The block at `address`: chunks[address >>> chunkShift], elements from (address & offsetMask) on. */
+  readonly chunks: Chunk[] = [];
+  readonly chunkShift: number;
+  readonly offsetMask: number;
+  readonly #create: (length: number) => Chunk;
   readonly #free = new Map<number, number[]>();
   /** Numbers of chunks whose long block was released. */
   readonly #freeChunks: number[] = [];
   #bumpChunk = -1;
   #bumpOffset: number;
 
-  constructor(chunkLength: number, create: (length: number) => T) {
-    assert(Number.isInteger(Math.log2(chunkLength)), 'a chunk length is a power of two', { chunkLength });
-    this.#chunkLength = chunkLength;
+  constructor(chunkShift: number, create: (length: number) => Chunk) {
+    this.chunkShift = chunkShift;
+    this.offsetMask = 2 ** chunkShift - 1;
     this.#create = create;
-    this.#bumpOffset = chunkLength;
-  }
-
-  chunkOf(address: number): number {
-    return Math.floor(address / this.#chunkLength);
-  }
-
-  offsetOf(address: number): number {
-    // Addresses outgrow 32 bits: no bit operation on the whole.
-    return address % this.#chunkLength;
+    this.#bumpOffset = 2 ** chunkShift;
   }
 
   /** Address of a block of `length` elements with unspecified content. */
   allocate(length: number): number {
-    if (length > this.#chunkLength) return this.#allocateLong(length);
+    const chunkLength = this.offsetMask + 1;
+    if (length > chunkLength) return this.#addChunk(length) << this.chunkShift;
     const released = this.#free.get(length)?.pop();
     if (released !== undefined) return released;
-    if (this.#bumpOffset + length > this.#chunkLength) {
-      this.#bumpChunk = this.#addChunk(this.#chunkLength);
+    if (this.#bumpOffset + length > chunkLength) {
+      this.#bumpChunk = this.#addChunk(chunkLength);
       this.#bumpOffset = 0;
     }
-    const address = this.#bumpChunk * this.#chunkLength + this.#bumpOffset;
+    const address = (this.#bumpChunk << this.chunkShift) + this.#bumpOffset;
     this.#bumpOffset += length;
     return address;
   }
 
   /** Gives back a block; `length` as it was allocated. */
   release(address: number, length: number): void {
-    if (length > this.#chunkLength) {
-      const chunk = this.chunkOf(address);
+    if (length > this.offsetMask + 1) {
+      const chunk = address >>> this.chunkShift;
       this.chunks[chunk] = this.#create(0);
       this.#freeChunks.push(chunk);
       return;
@@ -65,12 +62,9 @@ export class Slabs<T extends Uint8Array | Float64Array> {
     else released.push(address);
   }
 
-  #allocateLong(length: number): number {
-    return this.#addChunk(length) * this.#chunkLength;
-  }
-
   #addChunk(length: number): number {
     const chunk = this.#freeChunks.pop() ?? this.chunks.length;
+    assert((chunk + 1) * (this.offsetMask + 1) <= ADDRESS_MAX, 'the index is full', { chunk });
     this.chunks[chunk] = this.#create(length);
     return chunk;
   }
