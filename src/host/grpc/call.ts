@@ -85,16 +85,3 @@ export const deafListener: CallListener = {
   halfClose() {},
   cancel() {},
 };
-
-/**
- * The text of Unimplemented for a path that no service answers, in the words of gRPC's Go server, which are etcd's.
- * `hasService` tells whether a service of that name exists at all.
- */
-export function unimplementedText(path: string, hasService: (name: string) => boolean): string {
-  const start = path.startsWith('/') ? 1 : 0;
-  const slash = path.lastIndexOf('/');
-  if (slash < start) return `malformed method name: ${JSON.stringify(path)}`;
-  const service = path.slice(start, slash);
-  const method = path.slice(slash + 1);
-  return hasService(service) ? `unknown method ${method} for service ${service}` : `unknown service ${service}`;
-}

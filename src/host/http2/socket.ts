@@ -67,7 +67,7 @@ export class Http2Listener {
   listen(host: string, port: number): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host, port, backlog: 1_024 }, () => {
+      this.#server.listen({ host, port, backlog: 4_096 }, () => {
         this.#server.off('error', reject);
         this.#ticking = setInterval(() => this.#tick(), tickMs);
         this.#ticking.unref();

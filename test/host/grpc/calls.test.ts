@@ -392,6 +392,21 @@ describe('sending', () => {
     server.expectClean();
   });
 
+  it('takes messages out of shared memory, compressed or not', () => {
+    for (const fields of [[], [['grpc-encoding', 'gzip']]] as Fields[]) {
+      const server = new Server({}, [[Setting.InitialWindowSize, 1]]);
+      const heard = server.open(fields, true);
+      const shared = new Uint8Array(new SharedArrayBuffer(64)).fill(5);
+      heard.call.reply(shared.subarray(10, 30));
+      shared.fill(0);
+      server.peer.send(windowUpdateFrame(1, 1_000));
+      const [flag, octets] = server.answer().messages[0]!;
+      const message = flag === 1 ? [...gunzipSync(Uint8Array.from(octets))] : octets;
+      assert.deepEqual(message, new Array(20).fill(5));
+      server.expectClean();
+    }
+  });
+
   it('reads a borrowed message during the call only', () => {
     const server = new Server({}, [[Setting.InitialWindowSize, 7]]);
     const heard = server.open([], true);

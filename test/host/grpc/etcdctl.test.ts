@@ -6,8 +6,9 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { type Call, type CallListener, deafListener, unimplementedText } from '../../../src/host/grpc/call.js';
+import { type Call, type CallListener, deafListener } from '../../../src/host/grpc/call.js';
 import { createGrpcListener } from '../../../src/host/grpc/server.js';
+import { unknownMethodText } from '../../../src/wire/methods.js';
 import { requirePeer } from '../../support/peers.js';
 
 const run = promisify(execFile);
@@ -56,10 +57,7 @@ class Stub {
         cancel,
       };
     }
-    call.end(
-      12,
-      unimplementedText(call.path, name => name === 'etcdserverpb.KV'),
-    );
+    call.end(12, unknownMethodText(call.path));
     return deafListener;
   };
 }
@@ -105,7 +103,7 @@ it('is told what is not there', async t => {
   const started = await start(t);
   if (started === undefined) return;
   const failed = await outcome(spawn('etcdctl', [started.endpoint, 'lease', 'grant', '10'], { env: environment }));
-  assert.match(failed, /unknown service etcdserverpb\.Lease/);
+  assert.match(failed, /unknown method LeaseGrant for service etcdserverpb\.Lease/);
 });
 
 it('watches, and its end is noticed', async t => {

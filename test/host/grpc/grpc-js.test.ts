@@ -16,8 +16,9 @@ import {
   type StatusObject,
   status,
 } from '@grpc/grpc-js';
-import { type Call, type CallListener, deafListener, unimplementedText } from '../../../src/host/grpc/call.js';
+import { type Call, type CallListener, deafListener } from '../../../src/host/grpc/call.js';
 import { createGrpcListener, type GrpcListener, type GrpcListenerOptions } from '../../../src/host/grpc/server.js';
+import { unknownMethodText } from '../../../src/wire/methods.js';
 
 /** One method per way of answering. */
 class TestService {
@@ -54,10 +55,7 @@ class TestService {
           cancel: ended,
         };
       default:
-        call.end(
-          12,
-          unimplementedText(call.path, name => name === 'test.Service'),
-        );
+        call.end(12, unknownMethodText(call.path));
         return deafListener;
     }
   };
@@ -216,7 +214,7 @@ describe('unary calls', () => {
     const fixture = await Fixture.start(t);
     const body = Buffer.alloc(1);
     const { UNIMPLEMENTED } = status;
-    await fixture.fails(fixture.unary('No', body), UNIMPLEMENTED, 'unknown method No for service test.Service');
+    await fixture.fails(fixture.unary('No', body), UNIMPLEMENTED, 'unknown service test.Service');
     await fixture.fails(fixture.unary('/no.Service/No', body), UNIMPLEMENTED, 'unknown service no.Service');
   });
 

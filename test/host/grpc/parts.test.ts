@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Prng } from '../../../src/base/prng.js';
-import { unimplementedText } from '../../../src/host/grpc/call.js';
 import { type DeadlineEntry, Deadlines } from '../../../src/host/grpc/deadlines.js';
 import { MessageReader } from '../../../src/host/grpc/message-reader.js';
 import { readHead } from '../../../src/host/grpc/request.js';
@@ -262,12 +261,4 @@ describe('request heads', () => {
     assert.deepEqual([...metadata.getBytes('octets')!], [0xe4, 0xff]);
     assert.deepEqual(metadata.names().slice(0, 3), ['content-type', 'token', 'trace-bin']);
   });
-});
-
-it('words Unimplemented as gRPC-Go does', () => {
-  const has = (name: string) => name === 'etcdserverpb.KV';
-  assert.equal(unimplementedText('/etcdserverpb.KV/Fly', has), 'unknown method Fly for service etcdserverpb.KV');
-  assert.equal(unimplementedText('/nobody.KV/Put', has), 'unknown service nobody.KV');
-  assert.equal(unimplementedText('/', has), 'malformed method name: "/"');
-  assert.equal(unimplementedText('x', has), 'malformed method name: "x"');
 });
