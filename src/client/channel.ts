@@ -11,8 +11,8 @@ export interface CallOptions {
 
 export interface Channel {
   /**
-   * Sends one encoded request and resolves with the encoded response, which the caller may keep. Rejects with EtcdError,
-   * or with the signal's reason. The channel copies `request` before it returns.
+   * Sends one encoded request and resolves with the encoded response, which the caller may keep. Rejects with
+   * EtcdError, or with the signal's reason. The channel copies `request` before it returns.
    */
   unary(method: Method, request: Uint8Array, options?: CallOptions): Promise<Uint8Array>;
 }

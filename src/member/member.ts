@@ -171,6 +171,8 @@ export class Member implements Turning {
   }
 
   snapshotChunk(from: bigint, transferId: number, sequence: number, payload: Uint8Array): void {
+    // One that came whole in this turn waits to be installed: a new transfer would clear its directory.
+    if (this.#received.length > 0) return;
     const { acknowledge, received } = this.#snapshotReceiver.take(from, transferId, sequence, payload);
     if (acknowledge) this.#peers.sendAck(from, transferId, sequence);
     if (received === undefined) return;
