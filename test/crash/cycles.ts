@@ -29,8 +29,8 @@ export interface CycleOptions {
   readonly cyclesPerDirectory: number;
   readonly seed: number;
   readonly load?: LoadOptions;
-  /** Every crash comes before or soon after the server is ready. */
-  readonly crashEarly?: boolean;
+  /** `start`: before or soon after the server is ready; `load`: after some writes; default: either. */
+  readonly moments?: 'start' | 'load';
   /** The disk's syncs make nothing durable: the run must fail. */
   readonly lying?: boolean;
   /** Told after each cycle. */
@@ -156,8 +156,9 @@ class Directory {
   #moment(isNew: boolean): CrashMoment {
     const prng = this.#prng;
     const choice = prng.nextBelow(100);
-    const isEarly = this.#options.crashEarly === true || choice < (isNew ? 50 : 15);
-    if (this.#options.crash === 'power-cut' && prng.nextBelow(2) === 0) {
+    const { moments } = this.#options;
+    const isEarly = moments === undefined ? choice < (isNew ? 50 : 15) : moments === 'start';
+    if (this.#options.crash === 'power-cut' && moments !== 'load' && prng.nextBelow(2) === 0) {
       const bound = isEarly ? cutAtBounds[0] : cutAtBounds[1 + prng.nextBelow(2)]!;
       return { kind: 'change', cutAt: 1 + prng.nextBelow(bound) };
     }

@@ -16,6 +16,7 @@ import {
   exitPowerCut,
   faultyDiskArguments,
   readDiskEvents,
+  requireFaultyDisk,
 } from './faulty-disk.js';
 
 const prelude = `
@@ -74,7 +75,8 @@ function collect(): { add: (result: string) => void; results: Set<string> } {
   return { add: result => results.add(result), results };
 }
 
-test('synced writes stay, the others are lost, kept or torn at sectors', async () => {
+test('synced writes stay, the others are lost, kept or torn at sectors', async t => {
+  if (!(await requireFaultyDisk(t))) return;
   const seen = collect();
   await onFaultyDisk(
     `const fd = fs.openSync('file', 'w');
@@ -102,7 +104,8 @@ test('synced writes stay, the others are lost, kept or torn at sectors', async (
   );
 });
 
-test('writes through O_DSYNC stay, whatever became of older ones', async () => {
+test('writes through O_DSYNC stay, whatever became of older ones', async t => {
+  if (!(await requireFaultyDisk(t))) return;
   const seen = collect();
   await onFaultyDisk(
     `fs.writeFileSync('file', Buffer.alloc(1536, 'a'), { flush: true });
@@ -122,7 +125,8 @@ test('writes through O_DSYNC stay, whatever became of older ones', async () => {
   assert(seen.results.has('aca') && seen.results.size > 1, [...seen.results].join(' '));
 });
 
-test('sizes: unsynced growth and truncation may be lost, appends go to the end', async () => {
+test('sizes: unsynced growth and truncation may be lost, appends go to the end', async t => {
+  if (!(await requireFaultyDisk(t))) return;
   const seen = collect();
   await onFaultyDisk(
     `const fd = fs.openSync('file', 'a'); fs.writeSync(fd, 'one'); fs.writeSync(fd, 'two'); fs.fsyncSync(fd);
@@ -136,7 +140,8 @@ test('sizes: unsynced growth and truncation may be lost, appends go to the end',
   assert.deepEqual([...seen.results].sort(), ['onet', 'onetwo']);
 });
 
-test('names: a prefix of the operations survives, at least to the last synced one', async () => {
+test('names: a prefix of the operations survives, at least to the last synced one', async t => {
+  if (!(await requireFaultyDisk(t))) return;
   const seen = collect();
   await onFaultyDisk(
     `fs.writeFileSync('old', 'old', { flush: true });
@@ -174,7 +179,8 @@ test('names: a prefix of the operations survives, at least to the last synced on
   );
 });
 
-test('a failed sync loses its writes for good, and a later sync of the open file is reported', async () => {
+test('a failed sync loses its writes for good, and a later sync of the open file is reported', async t => {
+  if (!(await requireFaultyDisk(t))) return;
   await onFaultyDisk(
     `const fd = fs.openSync('file', 'w'); fs.writeSync(fd, 'first'); fs.fsyncSync(fd);
      fs.writeSync(fd, ' second');
@@ -194,7 +200,8 @@ test('a failed sync loses its writes for good, and a later sync of the open file
   );
 });
 
-test('a lying disk keeps nothing, a cut at a change comes exactly there', async () => {
+test('a lying disk keeps nothing, a cut at a change comes exactly there', async t => {
+  if (!(await requireFaultyDisk(t))) return;
   const seen = collect();
   const script = `const fd = fs.openSync('file', 'w');
     for (const text of ['a', 'b', 'c']) { fs.writeSync(fd, text); fs.fsyncSync(fd); }

@@ -7,9 +7,12 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { missingPeer } from '../support/etcd.js';
 import { packageRoot } from '../support/package-root.js';
 
 export interface DiskFaults {
@@ -58,6 +61,23 @@ let built: Promise<string> | undefined;
 export function buildFaultyDisk(): Promise<string> {
   built ??= build();
   return built;
+}
+
+/**
+ * Whether the faulty disk works on this machine: Linux, gcc, and a kernel that lets a process answer another's calls.
+ * Where it does not, that is a failure under CI and a loud skip elsewhere, as with any missing peer.
+ */
+export async function requireFaultyDisk(test: TestContext): Promise<boolean> {
+  const directory = await mkdtemp(join(tmpdir(), 'kvorum-disk-'));
+  try {
+    await run(await buildFaultyDisk(), ['--directory', directory, '--', process.execPath, '--version']);
+    return true;
+  } catch (error) {
+    missingPeer(test, `faulty-disk (${String(error).split('\n', 1)[0]})`);
+    return false;
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 }
 
 async function build(): Promise<string> {

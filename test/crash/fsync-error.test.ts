@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Prng } from '../../src/base/prng.js';
-import type { DiskEvent } from './faulty-disk.js';
+import { type DiskEvent, requireFaultyDisk } from './faulty-disk.js';
 import { Ledger } from './ledger.js';
 import { defaultLoad, LedgerClient } from './ledger-client.js';
 import { planKvorum, ServerLife, type ServerPlan } from './server-life.js';
@@ -70,6 +70,7 @@ async function errorLife(plan: ServerPlan, ledger: Ledger, prng: Prng, report: s
 }
 
 async function run(t: TestContext, members: number, lives: number): Promise<void> {
+  if (!(await requireFaultyDisk(t))) return;
   const seed = randomInt(2 ** 31);
   t.diagnostic(`seed ${seed}`);
   const prng = new Prng(seed);

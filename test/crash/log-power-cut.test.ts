@@ -14,7 +14,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { Prng } from '../../src/base/prng.js';
 import type { RaftLog } from '../../src/member/log/raft-log.js';
-import { buildFaultyDisk, exitPowerCut, faultyDiskArguments } from './faulty-disk.js';
+import { buildFaultyDisk, exitPowerCut, faultyDiskArguments, requireFaultyDisk } from './faulty-disk.js';
 import { entryOf, hardStateOf, type Operation, openLog } from './log-writer.js';
 
 const directories = 3;
@@ -113,6 +113,7 @@ async function judge(directory: string, without: Model, withIt: Model): Promise<
 }
 
 test(`a raft log holds what it acknowledged after ${directories * cutsPerDirectory} power cuts`, async t => {
+  if (!(await requireFaultyDisk(t))) return;
   const seed = randomInt(2 ** 31);
   t.diagnostic(`seed ${seed}`);
   const prng = new Prng(seed);
