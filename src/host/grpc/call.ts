@@ -29,7 +29,10 @@ export interface Metadata {
   get(name: string): string | undefined;
   /** All values of a key, in the order of the wire. */
   getAll(name: string): string[];
-  /** The first value of a key as bytes: decoded from base64 when the name ends in `-bin`. Undefined: not sent, or not base64. */
+  /**
+   * The first value of a key as bytes: decoded from base64 when the name ends in `-bin`. Undefined: not sent, or not
+   * base64.
+   */
   getBytes(name: string): Uint8Array | undefined;
   /** The names that were sent, each once. */
   names(): string[];

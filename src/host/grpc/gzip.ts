@@ -1,5 +1,6 @@
 /**
- * gzip of single messages. Synchronous: etcd's own clients never compress, so this path is for the odd one, and bounded.
+ * gzip of single messages. Synchronous: etcd's own clients never compress, so this path is for the odd one, and
+ * bounded.
  */
 import { gunzipSync, gzipSync } from 'node:zlib';
 

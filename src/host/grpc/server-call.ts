@@ -6,8 +6,8 @@
  *        |                                      | reply, end: the handler has stopped, its slot is free
  *        `-- reset, deadline, bad message --> Cancelled
  *
- * Invariants: the listener hears `cancel` at most once, and nothing after it or after the call has ended; exactly one of
- * response and RST_STREAM goes to the client.
+ * Invariants: the listener hears `cancel` at most once, and nothing after it or after the call has ended; exactly one
+ * of response and RST_STREAM goes to the client.
  */
 
 import { HeaderSet } from '../http2/hpack/encoder.js';
@@ -87,7 +87,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#listener = this.#context.service(this);
   }
 
-  // What the service sees (Call). --------------------------------------------------------------------------------------
+  // What the service sees (Call). -------------------------------------------------------------------------------------
 
   get path(): string {
     return this.#head.path;
@@ -127,7 +127,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#stream.release();
   }
 
-  // What the stream brings (StreamReceiver). ---------------------------------------------------------------------------
+  // What the stream brings (StreamReceiver). --------------------------------------------------------------------------
 
   onData(bytes: Uint8Array, from: number, to: number): void {
     if (this.#state === CallState.Running) this.#reader.read(bytes, from, to, this);
@@ -147,7 +147,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     if (this.#state === CallState.Running) this.#listener?.drain?.();
   }
 
-  // What the bytes bring (MessageSink). --------------------------------------------------------------------------------
+  // What the bytes bring (MessageSink). -------------------------------------------------------------------------------
 
   onMessage(flag: number, bytes: Uint8Array, from: number, to: number): boolean {
     const message = bytes.subarray(from, to);
@@ -168,7 +168,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#cancel('deadline');
   }
 
-  // ---------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   /** Ends the call for the service. False: it had ended, and its handler has now stopped. */
   #mayEnd(): boolean {

@@ -23,8 +23,8 @@ export interface GrpcListener {
   /** Listens; port 0 picks a free one. Rejects with the system's error. */
   listen(host: string, port: number): Promise<AddressInfo>;
   /**
-   * Serves a socket that someone else accepted, such as a TLS socket: `protocol` is what ALPN agreed on, `commonName` that
-   * of the client's verified certificate.
+   * Serves a socket that someone else accepted, such as a TLS socket: `protocol` is what ALPN agreed on, `commonName`
+   * that of the client's verified certificate.
    */
   attach(socket: Socket, protocol: 'h2' | 'http/1.1' | undefined, commonName: string | undefined): void;
   /** GOAWAY to everyone; running calls may end within `graceMs`, then their connections are cut. */

@@ -7,8 +7,8 @@
  *     Preface --client preface--> Settings --SETTINGS--> Open --shutdown()--> Draining --last stream--> Finished
  *        \______________________________\_____ connection error: GOAWAY _____/___________________________^
  *
- * Frames are parsed where they lie; only a frame that the chunk cuts in two is copied aside. An error's scope is where it
- * is reported: here and by `fail` it ends the connection, StreamTable ends single streams.
+ * Frames are parsed where they lie; only a frame that the chunk cuts in two is copied aside. An error's scope is
+ * where it is reported: here and by `fail` it ends the connection, StreamTable ends single streams.
  *
  * Invariants: the first frame out is SETTINGS; stream ids only grow; nothing is read or written after Finished, and by
  * then every receiver has heard the end of its stream.
@@ -238,7 +238,7 @@ export class Connection {
     this.#options.wake();
   }
 
-  // Bytes to frames. ---------------------------------------------------------------------------------------------------
+  // Bytes to frames. --------------------------------------------------------------------------------------------------
 
   #readPreface(bytes: Uint8Array): number {
     const expected = frames.clientPreface;
@@ -329,7 +329,7 @@ export class Connection {
     }
   }
 
-  // Frames of streams. -------------------------------------------------------------------------------------------------
+  // Frames of streams. ------------------------------------------------------------------------------------------------
 
   #data(streamId: number, flags: number, bytes: Uint8Array, from: number, to: number) {
     if (streamId === 0) return this.fail(ErrorCode.ProtocolError, 'DATA on stream 0');
@@ -403,7 +403,7 @@ export class Connection {
     this.#streams.rstStream(streamId, readUint32(bytes, from));
   }
 
-  // Frames of the connection. ------------------------------------------------------------------------------------------
+  // Frames of the connection. -----------------------------------------------------------------------------------------
 
   #settings(streamId: number, flags: number, bytes: Uint8Array, from: number, to: number) {
     if (streamId !== 0) return this.fail(ErrorCode.ProtocolError, 'SETTINGS on a stream');

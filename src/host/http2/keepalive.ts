@@ -4,7 +4,8 @@
  *     ours:    silent for keepaliveIntervalMs -> ping -> nothing heard for keepaliveTimeoutMs -> dead
  *     theirs:  a ping sooner than pingIntervalMsMin after the last one is a strike; more than two strikes are too many
  *
- * A client that measures its bandwidth pings right after data: data of ours clears its strikes, as in gRPC's own servers.
+ * A client that measures its bandwidth pings right after data: data of ours clears its strikes, as in gRPC's own
+ * servers.
  */
 import type { Http2Limits } from './limits.js';
 

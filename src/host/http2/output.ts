@@ -56,8 +56,8 @@ export class OutputBuffer {
   }
 
   /**
-   * Makes room for `length` bytes in one piece and returns their place in `bytes`, which the caller must fill. `bytes` may
-   * be another array afterwards: read it behind the call.
+   * Makes room for `length` bytes in one piece and returns their place in `bytes`, which the caller must fill.
+   * `bytes` may be another array afterwards: read it behind the call.
    */
   reserve(length: number): number {
     const at = this.#at;

@@ -143,7 +143,10 @@ export class SendSide {
     this.#pumping = false;
   }
 
-  /** One DATA frame of what a stream has queued, then its next place in the round, its trailers, or a word to its owner. */
+  /**
+   * One DATA frame of what a stream has queued, then its next place in the round, its trailers, or a word to its
+   * owner.
+   */
   #sendFrame(stream: Stream): void {
     const length = Math.min(stream.queuedBytes, stream.sendWindow, this.windowBytes, this.frameBytesMax);
     const at = this.#output.reserve(frameHeaderBytes + length);

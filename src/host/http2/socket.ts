@@ -8,8 +8,8 @@
  * microtasks run leaves in one write. While the socket does not take what was written, nothing is read from it, so a
  * peer that does not read its answers cannot make more of them.
  *
- * Invariants: a session is in `#sessions` from its preface to its socket's 'close'; every socket that was accepted is in
- * `#sockets` until its 'close'.
+ * Invariants: a session is in `#sessions` from its preface to its socket's 'close'; every socket that was accepted is
+ * in `#sockets` until its 'close'.
  */
 import type { Server as HttpServer } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
@@ -77,8 +77,8 @@ export class Http2Listener {
   }
 
   /**
-   * Serves a connected socket. `protocol` is what ALPN agreed on; undefined: the first bytes tell. The listener owns the
-   * socket from here on.
+   * Serves a connected socket. `protocol` is what ALPN agreed on; undefined: the first bytes tell. The listener owns
+   * the socket from here on.
    */
   attach(socket: Socket, protocol: 'h2' | 'http/1.1' | undefined): void {
     if (this.#closing) {

@@ -75,7 +75,7 @@ export class StreamTable implements StreamOwner {
     return this.#streams.size;
   }
 
-  // What arrives. ------------------------------------------------------------------------------------------------------
+  // What arrives. -----------------------------------------------------------------------------------------------------
 
   /** A header block, whole. */
   headers(streamId: number, endStream: boolean, bytes: Uint8Array, from: number, to: number) {
@@ -197,7 +197,7 @@ export class StreamTable implements StreamOwner {
     this.#endedEarly.push(stream);
   }
 
-  // What the handlers send (StreamOwner). ------------------------------------------------------------------------------
+  // What the handlers send (StreamOwner). -----------------------------------------------------------------------------
 
   respond(
     stream: Stream,
@@ -243,7 +243,7 @@ export class StreamTable implements StreamOwner {
     if (stream.state === StreamState.Closed) this.held -= 1;
   }
 
-  // ---------------------------------------------------------------------------------------------------------------------
+  // -------------------------------------------------------------------------------------------------------------------
 
   /** False: the stream is gone, or goes now because its reader lets too much pile up. */
   #maySend(stream: Stream, unsentBytesMax: number): boolean {

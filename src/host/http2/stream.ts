@@ -12,8 +12,8 @@
  * Idle streams have no object, and none outlives Closed in the connection's table. Servers that push would need the two
  * reserved states (RFC 9113 §5.1); this one never does.
  *
- * Invariants: `sendWindow` may be negative (the peer shrank it, §6.9.2), `receiveWindow` may not; nothing is queued on a
- * stream whose local side ended; `receiver` hears `onReset` at most once, and nothing after it.
+ * Invariants: `sendWindow` may be negative (the peer shrank it, §6.9.2), `receiveWindow` may not; nothing is queued
+ * on a stream whose local side ended; `receiver` hears `onReset` at most once, and nothing after it.
  */
 import type { HeaderSet } from './hpack/encoder.js';
 import type { HeaderField } from './hpack/field.js';
@@ -21,7 +21,9 @@ import type { HeaderField } from './hpack/field.js';
 export const StreamState = { Open: 0, HalfClosedRemote: 1, HalfClosedLocal: 2, Closed: 3 } as const;
 export type StreamState = (typeof StreamState)[keyof typeof StreamState];
 
-/** Who ended a stream before its time: the peer, we (its frames were wrong or its reader too slow), or the connection. */
+/**
+ * Who ended a stream before its time: the peer, we (its frames were wrong or its reader too slow), or the connection.
+ */
 export type ResetCause = 'peer' | 'protocol' | 'slow-reader' | 'connection';
 
 /** What the layer above does with what arrives on a stream. */
@@ -112,8 +114,8 @@ export class Stream {
   }
 
   /**
-   * Data made of two parts. `given`: the second part belongs to the stream now and is not copied; otherwise both are only
-   * read during the call. False: much is queued, wait for `onWritable` before sending more.
+   * Data made of two parts. `given`: the second part belongs to the stream now and is not copied; otherwise both are
+   * only read during the call. False: much is queued, wait for `onWritable` before sending more.
    */
   sendData(head: Uint8Array, body: Uint8Array, given: boolean): boolean {
     return this.owner.sendData(this, head, body, given);

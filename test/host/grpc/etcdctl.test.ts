@@ -1,5 +1,6 @@
 /**
- * etcdctl, and with it gRPC's Go client, against the layer alone: a service that knows just enough of etcd to be called.
+ * etcdctl, and with it gRPC's Go client, against the layer alone: a service that knows just enough of etcd to be
+ * called.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';

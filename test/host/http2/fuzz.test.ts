@@ -1,5 +1,6 @@
 /**
- * A seeded fuzzer for the connection: valid conversations, cut anywhere, with frames changed, doubled, swapped and lost.
+ * A seeded fuzzer for the connection: valid conversations, cut anywhere, with frames changed, doubled, swapped and
+ * lost.
  *
  * Whatever arrives: nothing throws, every frame that comes back is well formed, the windows hold (an assertion of the
  * code under test), every accepted request hears its end exactly once, and nothing is left when the connection is over.

@@ -45,8 +45,8 @@ export class DynamicTable {
   }
 
   /**
-   * Adds a field, evicting the oldest ones until it fits. A field larger than the whole table empties it and is not kept
-   * (RFC 7541 §4.4). Returns whether it was kept.
+   * Adds a field, evicting the oldest ones until it fits. A field larger than the whole table empties it and is not
+   * kept (RFC 7541 §4.4). Returns whether it was kept.
    */
   insert(field: HeaderField): boolean {
     this.version += 1;
@@ -89,7 +89,9 @@ export class DynamicTable {
   }
 }
 
-/** An entry costs at least its overhead, so that many slots always suffice; one more keeps an empty table addressable. */
+/**
+ * An entry costs at least its overhead, so that many slots always suffice; one more keeps an empty table addressable.
+ */
 function slotsFor(capacityBytes: number): number {
   return Math.floor(capacityBytes / fieldOverheadBytes) + 1;
 }

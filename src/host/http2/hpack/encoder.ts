@@ -1,9 +1,9 @@
 /**
  * HPACK encoder (RFC 7541 §6) for a server whose replies repeat: few fixed header sets, and now and then an error text.
  *
- * A set's fields that are worth a place in the peer's table (`indexed`) are sent once as literals that enter the table,
- * then as one octet each. Everything else goes as a literal that does not enter it. The bytes of a set are remembered as
- * long as the table stays the same, so a reply's header block is a two-byte copy.
+ * A set's fields that are worth a place in the peer's table (`indexed`) are sent once as literals that enter the
+ * table, then as one octet each. Everything else goes as a literal that does not enter it. The bytes of a set are
+ * remembered as long as the table stays the same, so a reply's header block is a two-byte copy.
  *
  * Blocks must leave in the order in which they were encoded: the peer's table follows them one by one.
  */

@@ -1,9 +1,9 @@
 /**
  * One header field as HPACK tables hold it: a name, a value, and what the layers above need to know about both.
  *
- * Field strings are octets: every character of `name` and `value` is one byte (U+0000..U+00FF). What a field means for
- * the message it stands in (`kind`) and whether it may stand in one at all (`flawed`) are found out once, when the field
- * is decoded, so that a field that lives in a table costs nothing per request.
+ * Field strings are octets: every character of `name` and `value` is one byte (U+0000..U+00FF). What a field means
+ * for the message it stands in (`kind`) and whether it may stand in one at all (`flawed`) are found out once, when
+ * the field is decoded, so that a field that lives in a table costs nothing per request.
  */
 
 /** What a field is to HTTP/2 itself (RFC 9113 §8.2.2, §8.3.1). */
@@ -45,7 +45,9 @@ export class HeaderField {
   readonly name: string;
   readonly value: string;
   readonly kind: FieldKind;
-  /** True when the octets are forbidden in HTTP/2: a capital in the name, a line break in the value (RFC 9113 §8.2.1). */
+  /**
+   * True when the octets are forbidden in HTTP/2: a capital in the name, a line break in the value (RFC 9113 §8.2.1).
+   */
   readonly flawed: boolean;
   /** Size as RFC 7541 §4.1 counts it. */
   readonly sizeBytes: number;

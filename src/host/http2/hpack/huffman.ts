@@ -54,7 +54,10 @@ export function huffmanLength(text: string): number {
   return (bits + 7) >>> 3;
 }
 
-/** Writes the code of `text` (octets) at `target[at]`; returns the place behind it. `huffmanLength` octets are written. */
+/**
+ * Writes the code of `text` (octets) at `target[at]`; returns the place behind it. `huffmanLength` octets are
+ * written.
+ */
 export function huffmanEncode(text: string, target: Uint8Array, at: number): number {
   let held = 0;
   let heldBits = 0;
@@ -84,8 +87,8 @@ export function huffmanEncode(text: string, target: Uint8Array, at: number): num
 }
 
 /**
- * Decodes `bytes[from, to)` into `target` (which must hold (to - from) * 8 / 5 octets). Returns the number of octets, or
- * -1 for a string that is not validly coded: EOS inside, padding that is too long or has a zero bit.
+ * Decodes `bytes[from, to)` into `target` (which must hold (to - from) * 8 / 5 octets). Returns the number of octets,
+ * or -1 for a string that is not validly coded: EOS inside, padding that is too long or has a zero bit.
  */
 export function huffmanDecode(bytes: Uint8Array, from: number, to: number, target: Uint8Array): number {
   let node = 0;
