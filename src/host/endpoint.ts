@@ -80,7 +80,8 @@ export class Endpoint {
   #refusal(error: NodeJS.ErrnoException): string {
     const address = `${this.#host}:${this.#port}`;
     if (error.code === 'EADDRINUSE') {
-      return `${address} is in use; stop what listens there or choose other ports with --listen-client-urls (port 0 picks a free one)`;
+      const other = 'choose other ports with --listen-client-urls (port 0 picks a free one)';
+      return `${address} is in use; stop what listens there or ${other}`;
     }
     return `cannot listen on ${address}: ${error.code ?? error.message}; choose other addresses with --listen-client-urls`;
   }
