@@ -233,6 +233,7 @@ class Directory {
       if (exit.signal !== 'SIGKILL') throw new ServerDied(`ended by itself, code ${exit.code}:\n${server.lastWords}`);
       return;
     }
+    if (exit.signal === 'SIGUSR2') return; // The power went before the disk was up: nothing has happened.
     const events = server.diskEvents.slice(this.#eventsSeen);
     this.#eventsSeen += events.length;
     for (const event of events) this.#count(event);
