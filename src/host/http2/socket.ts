@@ -71,6 +71,8 @@ export class Http2Listener {
         this.#server.off('error', reject);
         this.#ticking = setInterval(() => this.#tick(), tickMs);
         this.#ticking.unref();
+        // That server never listens itself, but only this event starts its own timeouts and its list of connections.
+        this.#options.httpServer?.emit('listening');
         resolve(this.#server.address() as AddressInfo);
       });
     });

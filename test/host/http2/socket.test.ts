@@ -10,6 +10,7 @@ import { type ClientHttp2Session, connect, constants } from 'node:http2';
 import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { ErrorCode } from '../../../src/host/http2/error-codes.js';
 import { clientPreface } from '../../../src/host/http2/frames.js';
 import { type Http2Limits, http2LimitsDefault } from '../../../src/host/http2/limits.js';
 import { Http2Listener } from '../../../src/host/http2/socket.js';
@@ -23,6 +24,7 @@ import {
   headersFrame,
   okHeaders,
   parseFrames,
+  rstStreamFrame,
   Setting,
   settingsFrame,
   windowUpdateFrame,
@@ -76,7 +78,7 @@ class Fixture {
 
   static async start(t: TestContext, limits: Partial<Http2Limits> = {}, http = true): Promise<Fixture> {
     const resets: ResetCause[] = [];
-    const httpServer = createServer((request, response) => {
+    const httpServer = createServer({ headersTimeout: 100, connectionsCheckingInterval: 20 }, (request, response) => {
       request.on('error', () => {});
       let length = 0;
       request.on('data', (part: Buffer) => {
@@ -200,6 +202,15 @@ describe('the same port', () => {
     assert.equal(fixture.listener.connections, 0);
   });
 
+  it('does not wait for ever for the head of an HTTP/1 request', async t => {
+    const fixture = await Fixture.start(t);
+    const socket = fixture.socket(t);
+    socket.write('GET / HTTP/1.1\r\nhost: a\r\n');
+    let text = '';
+    for await (const chunk of socket) text += (chunk as Buffer).toString('latin1');
+    assert.match(text, /^HTTP\/1\.1 408 /);
+  });
+
   it('closes what is neither when nobody serves HTTP/1', async t => {
     const fixture = await Fixture.start(t, {}, false);
     const socket = fixture.socket(t);
@@ -266,6 +277,29 @@ describe('a peer that does not read', () => {
   });
 });
 
+it('a peer that attacks loses its connection, and its neighbours lose nothing', async t => {
+  const fixture = await Fixture.start(t);
+  const neighbour = fixture.session(t);
+  const attacker = fixture.socket(t);
+  attacker.write(Buffer.concat([clientPreface, settingsFrame([])]));
+  const attack = Array.from({ length: 3_000 }, (_, index) =>
+    Buffer.concat([headersFrame(2 * index + 1, false), rstStreamFrame(2 * index + 1, 8)]),
+  );
+  attacker.write(Buffer.concat(attack));
+  const parts: Buffer[] = [];
+  const [echoes] = await Promise.all([
+    Promise.all(Array.from({ length: 50 }, () => exchange(neighbour, '/echo', Buffer.from('x')))),
+    (async () => {
+      for await (const part of attacker) parts.push(part as Buffer);
+    })(),
+  ]);
+  assert.ok(echoes.every(echo => echo.length === 1));
+  const last = parseFrames(Buffer.concat(parts)).at(-1)!;
+  assert.deepEqual([last.type, last.payload[7]], [FrameType.Goaway, ErrorCode.EnhanceYourCalm]);
+  assert.ok(fixture.resets.length <= http2LimitsDefault.resetsBurst + 100, `${fixture.resets.length} streams`);
+  assert.equal(fixture.listener.handlers, 0);
+});
+
 describe('closing', () => {
   it('lets a running call end, then the connection', async t => {
     const fixture = await Fixture.start(t);
@@ -282,6 +316,15 @@ describe('closing', () => {
     assert.equal(Buffer.concat(parts).toString(), 'halfwhole');
     await closed;
     assert.equal(fixture.listener.connections, 0);
+  });
+
+  it('does not wait for idle connections of HTTP/1', async t => {
+    const fixture = await Fixture.start(t);
+    const socket = fixture.socket(t);
+    socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+    const [answer] = await once(socket, 'data');
+    assert.match(String(answer), /^HTTP\/1\.1 200 /);
+    await fixture.listener.close(2 ** 31 - 1);
   });
 
   it('cuts what does not end in time, HTTP/1 included', async t => {
