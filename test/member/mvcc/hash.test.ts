@@ -13,7 +13,13 @@ import { generateProgram, methods } from '../../support/programs.js';
 type Subject = KvSubject<MemoryStateStore>;
 
 const writes = new Set(['Put', 'DeleteRange', 'Txn', 'Compact']);
-const options = { undefinedSortTargets: true, bigValues: false, operationsMax: 60, leases: false, revisionsInTxns: true };
+const options = {
+  undefinedSortTargets: true,
+  bigValues: false,
+  operationsMax: 60,
+  leases: false,
+  revisionsInTxns: true,
+};
 
 /** The bodies of a program's writes that the model accepts, with the model that executed them. */
 function writesOf(seed: number): {

@@ -5,11 +5,11 @@ import { Slabs } from '../../../src/member/mvcc/slab.js';
 
 test('blocks do not overlap, whatever is allocated and released in which order', () => {
   const prng = new Prng(3);
-  const slabs = new Slabs(64, length => new Uint8Array(length));
+  const slabs = new Slabs(6, length => new Uint8Array(length));
   const blocks = new Map<number, { readonly address: number; readonly length: number }>();
   const fill = (address: number, length: number, mark: number): void => {
-    const at = slabs.offsetOf(address);
-    slabs.chunks[slabs.chunkOf(address)]!.fill(mark, at, at + length);
+    const at = address & slabs.offsetMask;
+    slabs.chunks[address >>> slabs.chunkShift]!.fill(mark, at, at + length);
   };
   for (let mark = 1; mark < 250; mark += 1) {
     const length = prng.nextBelow(5) === 0 ? 65 + prng.nextBelow(200) : 8 * (1 + prng.nextBelow(4));
@@ -22,8 +22,8 @@ test('blocks do not overlap, whatever is allocated and released in which order',
       blocks.delete(victim);
     }
     for (const [owner, { address: from, length: size }] of blocks) {
-      const at = slabs.offsetOf(from);
-      const content = slabs.chunks[slabs.chunkOf(from)]!.subarray(at, at + size);
+      const at = from & slabs.offsetMask;
+      const content = slabs.chunks[from >>> slabs.chunkShift]!.subarray(at, at + size);
       assert.equal(content.length, size, 'a block does not leave its chunk');
       assert.ok(
         content.every(byte => byte === owner),
@@ -34,7 +34,7 @@ test('blocks do not overlap, whatever is allocated and released in which order',
 });
 
 test('released blocks are used again', () => {
-  const slabs = new Slabs(1 << 10, length => new Float64Array(length));
+  const slabs = new Slabs(10, length => new Float64Array(length));
   const addresses = Array.from({ length: 100 }, () => slabs.allocate(8));
   const chunks = slabs.chunks.length;
   for (const address of addresses) slabs.release(address, 8);
