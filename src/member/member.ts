@@ -17,7 +17,7 @@ import { ControlNotice, EnvelopeKind, FLAG_REQUIRE_LEADER } from '../transport/e
 import { EtcdErrorCode } from '../wire/errors.js';
 import { decodeInternalRequest, newInternalRequest } from '../wire/internal.js';
 import { HostLink } from './host-link.js';
-import { createImporter, exportState, type OpenMember, openMember, openState } from './open.js';
+import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
 import { PeerLinks } from './peer-links.js';
 import { type Proposal, Proposals } from './proposals.js';
@@ -244,11 +244,10 @@ export class Member implements Turning {
     const received = this.#received.find(({ message }) => message.snapshot?.index === metadata.index);
     assert(received !== undefined, 'a snapshot is installed after its state has come', { index: metadata.index });
     this.#received = this.#received.filter(other => other !== received);
+    const formerGeneration = this.#open.log.stateGeneration;
     this.#open.log.installSnapshot(metadata, received.importer.generation, ready.hardState);
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
-    const former = this.#open.state.store;
-    this.#open.state = openState(this.#boot, this.#open.stamp, this.#open.log);
-    void former.close();
+    replaceState(this.#open, formerGeneration);
     this.#requests.stateReplaced();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
   }

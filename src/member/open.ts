@@ -6,6 +6,7 @@
  * The state may lag behind the log: Raft hands out what is committed beyond the applied index again, and apply is
  * deterministic. It never runs ahead of the log's promises: reconcile raises the commit index to what was applied.
  */
+import { rmSync } from 'node:fs';
 import { Prng } from '../base/prng.js';
 import type { MemberBoot, MemberIdentity } from '../transport/control.js';
 import { type Applier, createApplier } from './apply/applier.js';
@@ -83,8 +84,15 @@ export function openMember(boot: MemberBoot): OpenMember {
   return { boot, identity, stamp, log, founded, raft, state };
 }
 
-/** Opens the state the log names now: at start, and again after a snapshot was installed. */
-export function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog): OpenState {
+/** A snapshot was installed: opens the state the log names now, closes the former one and removes it. */
+export function replaceState(open: OpenMember, formerGeneration: number): void {
+  const former = open.state.store;
+  open.state = openState(open.boot, open.stamp, open.log);
+  const directory = stateDirectory(open.boot.directory, formerGeneration);
+  void former.close().then(() => rmSync(directory, { recursive: true, force: true }));
+}
+
+function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog): OpenState {
   const store = StateStore.open({
     directory: stateDirectory(boot.directory, log.stateGeneration),
     stamp,

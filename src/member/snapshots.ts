@@ -21,6 +21,8 @@ import type { StateExporter } from './transfer/exporter.js';
 import type { StateImporter } from './transfer/importer.js';
 
 const windowPieces = 16;
+/** Pieces made in one turn: each costs about a millisecond, and the leader has heartbeats to send. */
+const piecesPerTurn = 4;
 const stallMs = 5_000;
 
 const Piece = { state: 0, message: 1 } as const;
@@ -99,15 +101,16 @@ export class SnapshotSender {
   }
 
   #fill(transfer: Outgoing): void {
-    while (!transfer.lastSent && transfer.sent - transfer.acknowledged < windowPieces) {
-      const piece = transfer.held ?? this.#nextPiece(transfer);
-      if (!this.#links.sendChunk(transfer.message.to, transfer.transferId, transfer.sent & 0xffff, piece)) {
-        transfer.held = piece;
+    for (let piece = 0; piece < piecesPerTurn; piece++) {
+      if (transfer.lastSent || transfer.sent - transfer.acknowledged >= windowPieces) return;
+      const bytes = transfer.held ?? this.#nextPiece(transfer);
+      if (!this.#links.sendChunk(transfer.message.to, transfer.transferId, transfer.sent & 0xffff, bytes)) {
+        transfer.held = bytes;
         return;
       }
       transfer.held = undefined;
       transfer.sent += 1;
-      transfer.lastSent = piece[0] === Piece.message;
+      transfer.lastSent = bytes[0] === Piece.message;
     }
   }
 
