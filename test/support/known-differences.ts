@@ -104,9 +104,9 @@ const sortOrders = [0, 1, 2];
 
 /** The revision a HashKV is for: the one asked for, or the newest. */
 function hashedRevision({ request }: Operation, { outcome }: Answer): Message[string] {
-  return request?.revision === undefined || request.revision === 0n
-    ? (outcome.response?.header as Message).revision
-    : request.revision;
+  if (request?.revision !== undefined && request.revision !== 0n) return request.revision;
+  const header = outcome.response?.header as Message | undefined;
+  return header?.revision;
 }
 
 function isBefore36(answer: Answer): boolean {
