@@ -37,6 +37,9 @@ const readyTimeoutMs = 30_000;
 /** Restart pauses of a member that keeps dying: doubled from the first to the last. */
 const restartPauseMs = { first: 100, last: 5_000 } as const;
 
+/** How long `member.start()` waits for the member to hear of a leader. */
+const startedReadyMs = 2_000;
+
 /** A member that stayed up this long is forgiven its earlier deaths. */
 const forgivenAfterMs = 60_000;
 
@@ -51,7 +54,7 @@ export interface ClusterMember {
   readonly running: boolean;
   /** Ends the member in order: its store is committed, its endpoint closed. It stays down until `start`. */
   stop(): Promise<void>;
-  /** Brings a stopped, killed or failed member back on the same endpoint. */
+  /** Brings a stopped, killed or failed member back on the same endpoint; waits a while for it to hear of a leader. */
   start(): Promise<void>;
   /** Ends the member at once, as kill -9 would end its process. It stays down until `start`. */
   kill(): Promise<void>;
@@ -247,6 +250,8 @@ class Supervised implements ClusterMember {
     this.#wanted = true;
     this.#deaths = 0;
     await this.#up();
+    // Usually the leader is heard of within a heartbeat; without a quorum there is none to wait for.
+    await Promise.race([this.handle.ready, delay(startedReadyMs, undefined, { ref: false })]);
   }
 
   async stop(): Promise<void> {
