@@ -154,7 +154,7 @@ export class Member implements Turning {
     this.#publishCells();
     // Answers leave before housekeeping, which may take milliseconds.
     this.#host.flush();
-    this.#peers.flush();
+    this.#peers.flush(ticked);
     this.#snapshotSender.pump(nowMs);
     const busy = this.#requests.background(backgroundRecordsPerTurn);
     this.#keepHouse();
@@ -213,14 +213,15 @@ export class Member implements Turning {
   #process(ready: Ready): void {
     if (ready.softState !== undefined) this.#onSoftState(ready.softState.leader, ready.softState.role);
     this.#send(ready.sendNow);
-    this.#peers.flush();
+    // Peers write to their disks while this member does. Where there is nothing to write, answers go before news.
+    if (ready.entries.length > 0) this.#peers.flush();
     if (ready.snapshot !== undefined) this.#install(ready);
     else if (ready.entries.length > 0 || ready.hardState !== undefined) {
       this.#open.log.append(ready.entries, ready.hardState, ready.mustSync);
     }
     for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);
     this.#send(ready.sendAfterPersist);
-    this.#peers.flush();
+    if (ready.sendAfterPersist.length > 0) this.#peers.flush();
     for (const entry of ready.committedEntries) this.#apply(entry);
   }
 

@@ -11,7 +11,7 @@ import { EnvelopeKind } from '../transport/envelope.js';
 import { Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
-import type { MemberId, Message } from './raft/types.js';
+import { type MemberId, type Message, MessageType } from './raft/types.js';
 
 /** What comes from a peer. `payload` is a view that is valid during the call only. */
 export interface PeerHandler {
@@ -24,6 +24,10 @@ interface Peer {
   readonly id: MemberId;
   readonly sender: Sender;
   readonly receiver: Receiver;
+  /** Something was sent that the peer waits for: the next flush rings its bell. */
+  urgent: boolean;
+  /** The last index this member acknowledged to the peer. */
+  acknowledged: number;
 }
 
 export class PeerLinks {
@@ -45,6 +49,8 @@ export class PeerLinks {
         id: member.id,
         sender: new Sender({ link: toPeer, incarnation, doorbell }),
         receiver: new Receiver({ link: fromPeer, incarnation, doorbell, prng: new Prng(boot.seed + position) }),
+        urgent: false,
+        acknowledged: -1,
       };
       this.#peers.push(peer);
       this.#byId.set(member.id, peer);
@@ -60,18 +66,28 @@ export class PeerLinks {
   send(message: Message): boolean {
     const peer = this.#byId.get(message.to);
     if (peer === undefined) return false;
+    // An acknowledgement that says nothing new (of an append without entries) may ride with the next message: waking the
+    // leader for it would cost a third of its time with a single client.
+    const stale = message.type === MessageType.AppResp && !message.reject && message.index === peer.acknowledged;
+    if (message.type === MessageType.AppResp) peer.acknowledged = message.reject ? -1 : message.index;
+    if (!stale) peer.urgent = true;
     return peer.sender.trySend(EnvelopeKind.Raft, 0, 0, this.#encoder.encode(message));
   }
 
   /** Sends a piece of a snapshot; false when the ring has no room now. */
   sendChunk(to: MemberId, transferId: number, sequence: number, payload: Uint8Array): boolean {
     const peer = this.#byId.get(to);
-    return peer?.sender.trySend(EnvelopeKind.SnapshotChunk, sequence & 0xffff, transferId, payload) ?? false;
+    if (peer === undefined) return false;
+    peer.urgent = true;
+    return peer.sender.trySend(EnvelopeKind.SnapshotChunk, sequence & 0xffff, transferId, payload);
   }
 
   /** Acknowledges a piece of a snapshot. A lost acknowledgement ends the transfer by its timeout. */
   sendAck(to: MemberId, transferId: number, sequence: number): void {
-    this.#byId.get(to)?.sender.trySend(EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, noBytes);
+    const peer = this.#byId.get(to);
+    if (peer === undefined) return;
+    peer.urgent = true;
+    peer.sender.trySend(EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, noBytes);
   }
 
   /** Handles what peers sent, at most `recordsMax` from each. Returns true when a peer may have more. */
@@ -97,8 +113,13 @@ export class PeerLinks {
     return this.#peers.reduce((due, { receiver }) => Math.min(due, receiver.dueMs), Number.POSITIVE_INFINITY);
   }
 
-  flush(): void {
-    for (const { sender } of this.#peers) sender.flush();
+  /** Publishes what was sent and rings the peers that wait for it; with `all`, also those that do not. */
+  flush(all = false): void {
+    for (const peer of this.#peers) {
+      if (!peer.urgent && !all && peer.sender.backlogBytes === 0) continue;
+      peer.urgent = false;
+      peer.sender.flush();
+    }
   }
 }
 

@@ -31,12 +31,12 @@
  */
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
+import { childIndex, commonPrefix, headOf, KeyBranch, NO_PARENT } from './key-branch.js';
 import type { KeyTable } from './key-table.js';
 
 const NODE_MAX = 64;
 const NODE_SMALL = 16;
 const NODE_JOINED_MAX = 48;
-const HEAD_BYTES = 6;
 
 const COUNT = 0;
 const LIVE = 1;
@@ -48,19 +48,6 @@ const SLOTS = HEADS + NODE_MAX;
 const BLOCK_LENGTH = SLOTS + NODE_MAX;
 const BLOCK_SHIFT = 6;
 const BLOCK_MASK = (1 << BLOCK_SHIFT) - 1;
-
-const NO_PARENT = 0;
-
-class KeyBranch {
-  /** The node number of the parent branch, or NO_PARENT. */
-  parent = NO_PARENT;
-  live = 0;
-  newestMain = 0;
-  skip = 0;
-  readonly heads: number[] = [];
-  readonly separators: Uint8Array[] = [];
-  readonly children: number[] = [];
-}
 
 export class KeyTree {
   readonly #table: KeyTable;
@@ -484,41 +471,4 @@ export class KeyTree {
     assert(live === branch.live, 'a branch counts its live keys', { live, counted: branch.live });
     return count;
   }
-}
-
-/** Number of separators <= key: the child that holds it. */
-function childIndex(branch: KeyBranch, key: Uint8Array): number {
-  const { heads, separators } = branch;
-  const head = headOf(key, branch.skip);
-  let low = 0;
-  let high = heads.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const other = heads[middle]!;
-    if (other < head || (other === head && compareBytes(separators[middle]!, key) <= 0)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/**
- * The bytes of `key` from `skip` on as a number that orders like them, an absent byte below any other: six digits to
- * base 257 fit in 49 bits. The half keeps the engine from storing some heads as integers and others as doubles.
- */
-function headOf(key: Uint8Array, skip: number): number {
-  const length = key.length;
-  if (skip + HEAD_BYTES <= length) {
-    const high = ((key[skip]! + 1) * 257 + key[skip + 1]! + 1) * 257 + key[skip + 2]! + 1;
-    const low = ((key[skip + 3]! + 1) * 257 + key[skip + 4]! + 1) * 257 + key[skip + 5]! + 1;
-    return high * 16_974_593 + low + 0.5;
-  }
-  let head = 0;
-  for (let at = skip; at < skip + HEAD_BYTES; at += 1) head = head * 257 + (at < length ? key[at]! + 1 : 0);
-  return head + 0.5;
-}
-
-function commonPrefix(left: Uint8Array, right: Uint8Array): number {
-  let shared = 0;
-  while (shared < left.length && left[shared] === right[shared]) shared += 1;
-  return shared;
 }

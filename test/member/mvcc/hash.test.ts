@@ -4,7 +4,7 @@ import { Prng } from '../../../src/base/prng.js';
 import { etcdErrorName } from '../../../src/wire/errors.js';
 import { hashOf, hashOfCompaction } from '../../support/kv-hash-model.js';
 import { KvModel } from '../../support/kv-model.js';
-import { compact, put, remove, run } from '../../support/kv-requests.js';
+import { bodyOf, compact, put, remove, run } from '../../support/kv-requests.js';
 import { KvSubject } from '../../support/kv-subject.js';
 import { MemoryStateStore } from '../../support/memory-state-store.js';
 import { decodeMessage, type Message } from '../../support/messages.js';
@@ -125,6 +125,20 @@ test('the hash of a compaction is kept with the limit of before, until a restart
   subject.restart(subject.store.crash());
   assert.equal(subject.hash(5)?.compactRevision, 5);
   assert.equal(subject.hash(4), undefined);
+});
+
+test('a compaction that keeps nothing but a delete at its revision', () => {
+  const model = new KvModel();
+  const subject = subjectOf();
+  for (const op of [put('a'), remove('a')]) {
+    run(subject, op);
+    const member = Object.keys(op)[0] === 'request_put' ? 'Put' : 'DeleteRange';
+    model.execute(member, decodeMessage(`${member}Request`, bodyOf(op)));
+    compact(subject, subject.applier.currentRevision);
+    subject.settle(1);
+  }
+  assert.equal(subject.hash(3)?.compactRevision, 2);
+  assert.equal(subject.hash(3)?.hash, hashOfCompaction(model, 3n, 2n));
 });
 
 test('only ten hashes are kept', () => {
