@@ -141,6 +141,25 @@ test('a compaction that keeps nothing but a delete at its revision', () => {
   assert.equal(subject.hash(3)?.hash, hashOfCompaction(model, 3n, 2n));
 });
 
+test('a compaction that keeps nothing at all: at a revision that a restore has skipped', () => {
+  const model = new KvModel();
+  const subject = subjectOf(put('a'));
+  compact(subject, 2);
+  subject.settle(1);
+  run(subject, remove('a'));
+  for (const op of [put('a'), remove('a')]) {
+    const member = Object.keys(op)[0] === 'request_put' ? 'Put' : 'DeleteRange';
+    model.execute(member, decodeMessage(`${member}Request`, bodyOf(op)));
+  }
+  subject.store.putRecord(1_000, 0, false, Buffer.alloc(0));
+  subject.store.commit();
+  subject.restart(subject.store.crash());
+  compact(subject, 500);
+  subject.settle(1);
+  assert.equal(subject.hash(500)?.compactRevision, 2);
+  assert.equal(subject.hash(500)?.hash, hashOfCompaction(model, 500n, 2n));
+});
+
 test('only ten hashes are kept', () => {
   const subject = subjectOf(...Array.from({ length: 14 }, () => put('a')));
   for (let revision = 2; revision <= 13; revision += 1) {
