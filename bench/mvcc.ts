@@ -85,7 +85,7 @@ let index = 0;
 
 function entryOf(field: InternalField, body: Uint8Array): Entry {
   index += 1;
-  return { type: 0, term: 3, index, data: encodeInternalRequest(field, body, 7, index).slice() };
+  return { type: 0, term: 3, index, data: encodeInternalRequest(field, body, 7, index) };
 }
 
 function apply(entry: Entry): void {

@@ -5,11 +5,12 @@
  *         └> applied index: set for every entry, whatever it did, before the next one                          (S1)
  *
  * Effects go into the state store's buffer together with the applied index, so that one commit holds both or neither.
- * An entry that cannot be decoded or asks for something unknown was never proposed by us: the member must not guess.
+ * An entry that asks for something unknown was never proposed by us: the member must not guess. One whose request cannot
+ * be decoded has no effect, on no member: to end all of them, and again after every restart, would help nobody.
  */
 import { assert, fail } from '../../base/assert.js';
 import type { MemberBoot } from '../../transport/control.js';
-import type { EtcdErrorCode } from '../../wire/errors.js';
+import { EtcdErrorCode } from '../../wire/errors.js';
 import { ResponseHeaderTemplate } from '../../wire/header.js';
 import { InternalField, type InternalRequest } from '../../wire/internal.js';
 import {
@@ -21,6 +22,7 @@ import {
   type PutRequest,
   type RangeRequest,
 } from '../../wire/kv.js';
+import { ProtoError } from '../../wire/proto.js';
 import { decode, encode } from '../../wire/schema.js';
 import { decodeTxnRequest, type TxnRequest } from '../../wire/txn.js';
 import { Background } from '../mvcc/background.js';
@@ -144,7 +146,14 @@ export class Applier {
    * made only when `wanted`; an error is returned in any case.
    */
   apply(entry: Entry, request: InternalRequest, raftTerm: number, wanted: boolean): Reply | undefined {
-    const reply = this.#dispatch(entry.data, request, { raftTerm, wanted });
+    let reply: Reply | undefined;
+    try {
+      reply = this.#dispatch(entry.data, request, { raftTerm, wanted });
+    } catch (error) {
+      // Requests are decoded as a whole before anything is done.
+      if (!(error instanceof ProtoError)) throw error;
+      reply = { error: EtcdErrorCode.Undecodable, detail: error.message };
+    }
     this.#options.storage.setApplied(entry.index, entry.term);
     return reply;
   }

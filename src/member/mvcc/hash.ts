@@ -59,7 +59,7 @@ export class HashJob {
   readonly #mvcc: Mvcc;
   readonly #revision: number;
   readonly #compactRevision: number;
-  /** The revision of a compaction that may have removed some of its records; NEVER_COMPACTED-like when it is finished. */
+  /** Whether the compaction at the compact revision still has records to remove. */
   readonly #unfinished: boolean;
   readonly #anyLive: boolean;
   readonly #hasher = new RecordHasher();

@@ -27,7 +27,7 @@ import {
 
 const FIRST_REVISION = 1;
 /** The compact revision of a store that was never compacted. */
-export const NEVER_COMPACTED = -1;
+const NEVER_COMPACTED = -1;
 
 export class Mvcc {
   readonly storage: MvccStorage;

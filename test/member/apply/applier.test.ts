@@ -94,6 +94,17 @@ test('an entry that asks for something unknown ends the member', () => {
   assert.equal(subject.store.appliedIndex, 0);
 });
 
+test('an entry whose request cannot be decoded has no effect', () => {
+  const subject = subjectOf();
+  const fields = [InternalField.Put, InternalField.Txn, InternalField.DeleteRange, InternalField.Range];
+  for (const field of [...fields, InternalField.Compaction, InternalField.Alarm]) {
+    const reply = subject.propose(field, Buffer.from([0x0a, 0x05, 0x61]), false);
+    assert.equal(reply !== undefined && 'error' in reply ? reply.error : undefined, EtcdErrorCode.Undecodable);
+    assert.equal(subject.store.appliedIndex, subject.log.length);
+  }
+  assert.equal(subject.applier.currentRevision, 1);
+});
+
 test('who waits for an answer changes nothing but the answer (etcd #18667)', () => {
   const options = {
     undefinedSortTargets: false,

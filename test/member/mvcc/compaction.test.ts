@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FINISHED_COMPACT_KEY, readMetaRevision, SCHEDULED_COMPACT_KEY } from '../../../src/member/mvcc/storage.js';
+import {
+  FINISHED_COMPACT_KEY,
+  readMetaRevision,
+  SCHEDULED_COMPACT_KEY,
+  writeMetaRevision,
+} from '../../../src/member/mvcc/storage.js';
 import { etcdErrorName } from '../../../src/wire/errors.js';
 import { compact, fromKey, keysOf, put, range, remove, revisionOf, run } from '../../support/kv-requests.js';
 import { KvSubject, subjectTerm } from '../../support/kv-subject.js';
@@ -111,6 +116,17 @@ test('the revision survives the compaction of the newest delete, at every step a
       assert.equal(revisionOf(run(subject, put('next'))), 4);
     }
   }
+});
+
+test('the revision of a store whose newest record an older etcd removed comes from its compaction', () => {
+  const store = new MemoryStateStore();
+  writeMetaRevision(store, SCHEDULED_COMPACT_KEY, 9);
+  writeMetaRevision(store, FINISHED_COMPACT_KEY, 8);
+  const subject = new KvSubject(store);
+  assert.equal(subject.applier.currentRevision, 9);
+  subject.settle(1);
+  assert.equal(subject.applier.mvcc.finishedCompactRevision, 9);
+  assert.equal(revisionOf(run(subject, put('next'))), 10);
 });
 
 test('a crash in the middle of a compaction: the next run ends it', () => {
