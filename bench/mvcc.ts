@@ -1,12 +1,12 @@
 /**
- * What one request costs in the key space: microseconds a put, get, range and delete with a million keys, and the bytes a
- * key takes in the index. Each number is the best of many short rounds: noise of the machine only adds.
+ * What one request costs in the key space: microseconds a put, get, range and delete with a million keys, and the bytes
+ * a key takes in the index. Each number is the best of many short rounds: noise of the machine only adds.
  *
  *     node dist/bench/mvcc.js [keys] [random | ordered]
  *
- * Entries are applied as a member applies them: decoded, put into index and records, answered. The records go to a store
- * that keeps nothing but a sample, so that the numbers are those of index, encoding and replies alone; LMDB is measured
- * by bench/storage.ts.
+ * Entries are applied as a member applies them: decoded, put into index and records, answered. The records go to a
+ * store that keeps nothing but a sample, so that the numbers are those of index, encoding and replies alone; LMDB is
+ * measured by bench/storage.ts.
  */
 import { Prng } from '../src/base/prng.js';
 import { Applier, type ApplierStorage } from '../src/member/apply/applier.js';

@@ -256,9 +256,9 @@ function checkSimple(method: string, request: Message): void {
 }
 
 /**
- * Every pair of operations of a list: two puts of a key, or a put and a delete of it, must not come together. A put in a
- * nested transaction is safe from the deletes of a later one, and a delete without upper bound from nothing else: both
- * are etcd's ways.
+ * Every pair of operations of a list: two puts of a key, or a put and a delete of it, must not come together. A put in
+ * a nested transaction is safe from the deletes of a later one, and a delete without upper bound from nothing else:
+ * both are etcd's ways.
  */
 function checkOverlaps(ops: Ops): void {
   for (const op of ops) {

@@ -1,5 +1,6 @@
 /**
- * An applier driven as a member drives it: requests are checked, put into entries of a log and applied, or read at once.
+ * An applier driven as a member drives it: requests are checked, put into entries of a log and applied, or read at
+ * once.
  *
  * The log survives crashes: what the state store lost is applied again, as after a restart.
  */

@@ -1,8 +1,8 @@
 /**
  * A state store in plain arrays and maps: the same promises as the real one, without files.
  *
- * What was committed survives `crash()`, everything else is gone with it. All records are lent out in one buffer, so that
- * a caller who keeps a view too long sees it change under its hands.
+ * What was committed survives `crash()`, everything else is gone with it. All records are lent out in one buffer, so
+ * that a caller who keeps a view too long sees it change under its hands.
  */
 import assert from 'node:assert/strict';
 import type { RecordVisitor, Revision } from '../../src/member/mvcc/storage.js';

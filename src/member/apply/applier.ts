@@ -5,8 +5,8 @@
  *         └> applied index: set for every entry, whatever it did, before the next one                          (S1)
  *
  * Effects go into the state store's buffer together with the applied index, so that one commit holds both or neither.
- * An entry that asks for something unknown was never proposed by us: the member must not guess. One whose request cannot
- * be decoded has no effect, on no member: to end all of them, and again after every restart, would help nobody.
+ * An entry that asks for something unknown was never proposed by us: the member must not guess. One whose request
+ * cannot be decoded has no effect, on no member: to end all of them, and again after every restart, would help nobody.
  */
 import { assert, fail } from '../../base/assert.js';
 import type { MemberBoot } from '../../transport/control.js';
@@ -113,8 +113,8 @@ export class Applier {
   }
 
   /**
-   * Whether this member ran out of its quota and has not raised NOSPACE yet. The member then proposes `noSpaceRequest` in
-   * an entry with InternalField.Alarm; it turns false when that is applied.
+   * Whether this member ran out of its quota and has not raised NOSPACE yet. The member then proposes `noSpaceRequest`
+   * in an entry with InternalField.Alarm; it turns false when that is applied.
    */
   get wantsNoSpaceAlarm(): boolean {
     return this.#wantsNoSpaceAlarm;
@@ -169,8 +169,8 @@ export class Applier {
   }
 
   /**
-   * HashKV at `revision` (0: newest): `done` gets the HashKVResponse, at once or out of a later `background`. Returns why
-   * it cannot be answered, if so. `raftTerm` is asked when the answer is made.
+   * HashKV at `revision` (0: newest): `done` gets the HashKVResponse, at once or out of a later `background`. Returns
+   * why it cannot be answered, if so. `raftTerm` is asked when the answer is made.
    */
   hashKv(revision: number, raftTerm: () => number, done: (response: Uint8Array) => void): EtcdErrorCode | undefined {
     return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())));

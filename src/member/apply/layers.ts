@@ -1,11 +1,11 @@
 /**
  * Layers around the store, each deciding about a request before (or after) the one inside it; etcd's order:
  *
- *   CORRUPT alarm: refuses everything      NOSPACE alarm: refuses what adds      quota: applies, then complains      store
+ *   CORRUPT alarm: refuses everything ─> NOSPACE alarm: refuses what adds ─> quota: applies, then complains ─> store
  *
- * The alarm layers are there only while their alarm is active. All members have the same alarms at the same entry, so all
- * refuse the same requests. The quota is a member's own affair: it never changes what is stored, only what is answered and
- * that this member raises NOSPACE.
+ * The alarm layers are there only while their alarm is active. All members have the same alarms at the same entry, so
+ * all refuse the same requests. The quota is a member's own affair: it never changes what is stored, only what is
+ * answered and that this member raises NOSPACE.
  *
  * A layer returns undefined when the request succeeded and nobody wants the answer.
  */
@@ -94,7 +94,7 @@ export class StoreLayer implements Layer {
   }
 }
 
-/** Applies whatever comes, so that members stay equal, and tells the client and `exceeded` that the quota is used up. */
+/** Applies whatever comes, so that members stay equal, and tells client and `exceeded` that the quota is used up. */
 export class QuotaLayer implements Layer {
   readonly #next: Layer;
   readonly #quota: Quota;

@@ -3,8 +3,8 @@
  *
  *   put  256 + key + value          txn  the dearer of its two branches, nested transactions not counted
  *
- * A request without cost always passes. The costs are etcd's, its blind spot for nested transactions included: the NOSPACE
- * layer decides by them, and members that decide differently come apart.
+ * A request without cost always passes. The costs are etcd's, its blind spot for nested transactions included: the
+ * NOSPACE layer decides by them, and members that decide differently come apart.
  */
 import type { PutRequest } from '../../wire/kv.js';
 import type { RequestOp, TxnRequest } from '../../wire/txn.js';

@@ -55,8 +55,8 @@ export class Background {
   }
 
   /**
-   * Hashes the store at `revision` (0: newest) and calls `done`, at once when it is known from a compaction, else from a
-   * later step. Returns why it cannot be hashed, if so.
+   * Hashes the store at `revision` (0: newest) and calls `done`, at once when it is known from a compaction, else from
+   * a later step. Returns why it cannot be hashed, if so.
    */
   hashKv(revision: number, done: (hash: KvHash) => void): EtcdErrorCode | undefined {
     const mvcc = this.#mvcc;

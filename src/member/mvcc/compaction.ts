@@ -11,8 +11,8 @@
  *            l: 3.0 put, 6.0 delete  -> both go, and with them the key
  *            m: 4.0 put, 9.0 delete  -> 4.0 goes; 9.0 stays for a watch that starts at 9
  *
- * The index forgets a key's revisions when the walk reaches the newest one at R; until then it still lists what the walk
- * has removed below it, which no read can ask for.
+ * The index forgets a key's revisions when the walk reaches the newest one at R; until then it still lists what the
+ * walk has removed below it, which no read can ask for.
  *
  * The walk also takes the HashKV of R as it was before, with the former compact revision P: what etcd calls the hash of
  * the compaction.

@@ -5,12 +5,12 @@
  *
  *   counts at revision R of a store compacted at C:
  *     main <= R
- *     and, when any key exists at R: main > C, or it is the newest put of its key at R      (what compaction may remove)
- *     and it is no tombstone at exactly C                                (older etcd removes those, newer ones keep them)
+ *     and, when any key exists at R: main > C, or it is the newest put of its key at R    (what compaction may remove)
+ *     and it is no tombstone at exactly C                              (older etcd removes those, newer ones keep them)
  *
- * When no key exists at R, etcd counts every record at or below C that is still there. That is well defined only when the
- * compaction at C has finished; until then we leave out what it is going to remove, so that the answer never depends on
- * how far it has come.
+ * When no key exists at R, etcd counts every record at or below C that is still there. That is well defined only when
+ * the compaction at C has finished; until then we leave out what it is going to remove, so that the answer never
+ * depends on how far it has come.
  */
 
 import { utf8Encode } from '../../base/bytes.js';

@@ -1,9 +1,9 @@
 /**
  * What is known about each user key: its bytes and its revisions that compaction has not removed.
  *
- * A key is a number, its slot: the address of a block of eight-byte elements. The key lies right behind the numbers that
- * go with it, so that to find a key is two or three fetches from memory: the hash entry, and one or two lines of the
- * block. Revisions before the newest lie elsewhere, because nearly every operation asks for the newest alone:
+ * A key is a number, its slot: the address of a block of eight-byte elements. The key lies right behind the numbers
+ * that go with it, so that to find a key is two or three fetches from memory: the hash entry, and one or two lines of
+ * the block. Revisions before the newest lie elsewhere, because nearly every operation asks for the newest alone:
  *
  *     block   [ main, mark, created, version, key length, older at, older count, leaf | key bytes ]
  *     older   [ main, mark, main, mark, ... ]                mark = sub * 2 + (1 for a tombstone)

@@ -9,9 +9,9 @@
  * Reads are possible from the compact revision to the current one. All calls are synchronous; the store's own buffer
  * makes changes visible at once and durable together with the applied index.
  *
- * Invariants: V1 the current revision never decreases, across restarts too (see storage.ts); V2 an effective write raises
- * it by exactly one and its subs are dense; V4 compact revision <= current revision, never decreasing; what the index
- * lists above the finished compaction is in the store, and nothing else.
+ * Invariants: V1 the current revision never decreases, across restarts too (see storage.ts); V2 an effective write
+ * raises it by exactly one and its subs are dense; V4 compact revision <= current revision, never decreasing; what the
+ * index lists above the finished compaction is in the store, and nothing else.
  */
 import { assert } from '../../base/assert.js';
 import { decodeKeyValue, encodeKeyValue } from '../../wire/kv.js';
@@ -123,8 +123,8 @@ export class Mvcc {
   }
 
   /**
-   * The record of a put that the index names. A view, valid until the store is used again. That it is missing would mean
-   * that index and store disagree.
+   * The record of a put that the index names. A view, valid until the store is used again. That it is missing would
+   * mean that index and store disagree.
    */
   record(main: number, sub: number): Uint8Array {
     const record = this.storage.getRecord(main, sub);

@@ -3,8 +3,8 @@
  *
  *   candidates in key order ─> filters ─> sort ─> limit sets `more` ─> keys_only
  *
- * `count` is taken before all of that. Without sort order and filters the candidates are limited to limit + 1 at once; a
- * sort target without an order sorts only those, as etcd does.
+ * `count` is taken before all of that. Without sort order and filters the candidates are limited to limit + 1 at once;
+ * a sort target without an order sorts only those, as etcd does.
  */
 import { compareBytes } from '../../base/bytes.js';
 import { EtcdErrorCode } from '../../wire/errors.js';
@@ -90,9 +90,11 @@ function countOf(mvcc: Mvcc, request: RangeRequest, to: RangeEnd, atMain: number
   return cut ? mvcc.index.count(request.key, to, atMain) : found;
 }
 
-/** Whether the limit applies to the candidates already. */
+/** Whether the limit applies to the candidates already: they need no other order, or none was asked for. */
 function isLimited(request: RangeRequest): boolean {
-  return request.limit > 0 && request.sortOrder === SortOrder.None && !isFiltered(request);
+  const { limit, sortOrder, sortTarget } = request;
+  const asFound = sortOrder === SortOrder.None || (sortOrder === SortOrder.Ascend && sortTarget === SortTarget.Key);
+  return limit > 0 && asFound && !isFiltered(request);
 }
 
 function isFiltered(request: RangeRequest): boolean {

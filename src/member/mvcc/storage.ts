@@ -4,8 +4,8 @@
  *   meta  scheduledCompactRev   revision (17 bytes) of the last compaction asked for      written at its logical step
  *         finishedCompactRev    revision of the last compaction whose records are gone    written behind the last one
  *
- * Both are etcd's keys and bytes. The current revision has no key of its own and needs none (V1): every revision leaves a
- * record, and compaction at R removes records at or below R only. So the newest revision is either in a record or not
+ * Both are etcd's keys and bytes. The current revision has no key of its own and needs none (V1): every revision leaves
+ * a record, and compaction at R removes records at or below R only. So the newest revision is either in a record or not
  * above scheduledCompactRev, which was written before the first removal.
  */
 import { assert } from '../../base/assert.js';

@@ -5,8 +5,8 @@
  *         ─> preconditions of every operation in them, in order ─> the first that fails ends it without any effect (V6)
  *         ─> operations in order, each seeing the changes of those before it ─> one revision for all
  *
- * `wanted` false means that nobody waits for the answer here: results are not collected. It never changes what is stored
- * nor whether the transaction fails, or members would come apart (S9, etcd #18667).
+ * `wanted` false means that nobody waits for the answer here: results are not collected. It never changes what is
+ * stored nor whether the transaction fails, or members would come apart (S9, etcd #18667).
  */
 import { assert } from '../../base/assert.js';
 import { compareBytes, EMPTY_BYTES } from '../../base/bytes.js';

@@ -79,7 +79,7 @@ test('a compaction below or at the last one, or in the future, is refused and ch
   assert.equal(subject.applier.currentRevision, 8);
 });
 
-test('a delete at exactly the compact revision stays for who reads the history from there (etcd #18089, #19179)', () => {
+test('a delete at exactly the compact revision stays for who reads on from there (etcd #18089, #19179)', () => {
   const subject = subjectOf(put('k'), remove('k'), put('other'));
   compact(subject, 3);
   subject.settle(1);
