@@ -88,6 +88,8 @@ export class Member implements Turning {
       settings: boot.settings,
     });
     this.#publishCells();
+    // A lone member has nobody to wait for.
+    if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
   }
 
   get ending(): boolean {

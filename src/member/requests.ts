@@ -49,7 +49,7 @@ export class Requests {
   /** Physical compactions whose records are not yet gone and committed. */
   #compactions: { readonly requestId: number; readonly revision: number }[] = [];
   /** Hashes that are being computed. */
-  readonly #hashes = new Map<number, { readonly revision: number }>();
+  readonly #hashes = new Map<number, { readonly revision: bigint }>();
 
   constructor(context: RequestContext) {
     this.#context = context;
@@ -153,7 +153,7 @@ export class Requests {
         return undefined;
       }
       case Method.HashKv:
-        return this.#hashKv(requestId, Number(decode('etcdserverpb.HashKVRequest', payload).revision));
+        return this.#hashKv(requestId, decode('etcdserverpb.HashKVRequest', payload).revision);
       case Method.Status:
         this.#answerStatus(requestId);
         return undefined;
@@ -209,17 +209,17 @@ export class Requests {
     this.#context.reads.add({ requestId, method, payload: Buffer.from(payload) });
   }
 
-  #hashKv(requestId: number, revision: number): EtcdErrorCode | undefined {
+  #hashKv(requestId: number, revision: bigint): EtcdErrorCode | undefined {
     const { host, open } = this.#context;
     const hash = { revision };
     this.#hashes.set(requestId, hash);
     const error = open.state.applier.hashKv(
-      revision,
+      Number(revision),
       () => open.raft.term,
       response => {
         if (this.#hashes.get(requestId) !== hash) return;
         this.#hashes.delete(requestId);
-        host.reply(requestId, response);
+        host.reply(requestId, revision < -BigInt(Number.MAX_SAFE_INTEGER) ? named(response, revision) : response);
       },
     );
     if (error !== undefined) this.#hashes.delete(requestId);
@@ -271,6 +271,14 @@ export class Requests {
     if ('ok' in reply) this.#context.host.reply(requestId, reply.ok);
     else if ('error' in reply) this.#context.host.end(requestId, reply.error, reply.detail);
   }
+}
+
+/** A HashKVResponse that repeats the revision asked for where that is too low for a number. */
+function named(response: Uint8Array, revision: bigint): Uint8Array {
+  return encode('etcdserverpb.HashKVResponse', {
+    ...decode('etcdserverpb.HashKVResponse', response),
+    hash_revision: revision,
+  });
 }
 
 /** What Status reports as the quota: the default made explicit. */

@@ -1,0 +1,61 @@
+/**
+ * A member thread: opens the member from its boot message, runs the loop, obeys the control verbs.
+ *
+ * An error of the loop ends the thread with that error, store untouched: what is durable is right, what is not is void.
+ */
+import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import * as Comlink from 'comlink';
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { assert } from '../base/assert.js';
+import type { MemberBoot, MemberControl } from '../transport/control.js';
+import { Doorbell } from '../transport/doorbell.js';
+import { Member } from './member.js';
+import { park } from './park.js';
+
+/** To be called once, by the entry of a worker thread whose workerData is a MemberBoot. */
+export function runMemberThread(): void {
+  assert(!isMainThread && parentPort !== null, 'this runs in a worker thread');
+  const boot = workerData as MemberBoot;
+  const doorbell = new Doorbell(boot.doorbell);
+  let member: Member | undefined;
+  const control: MemberControl = {
+    async start() {
+      try {
+        member = new Member(boot);
+        run(member, doorbell, boot.settings.heartbeatIntervalMs).catch(die);
+        return member.report();
+      } catch (error) {
+        // The host hears why from the rejected call, which must leave first; there is nothing to run.
+        setImmediate(() => process.exit(1));
+        throw error;
+      }
+    },
+    campaign() {
+      member?.campaign();
+      doorbell.ring();
+    },
+    async stop(handOver) {
+      member?.end(handOver ? 'hand-over' : 'stop');
+      doorbell.ring();
+    },
+    crash() {
+      member?.end('crash');
+      doorbell.ring();
+    },
+  };
+  Comlink.expose(control, nodeEndpoint(parentPort));
+}
+
+async function run(member: Member, doorbell: Doorbell, tickMs: number): Promise<void> {
+  await park(member, doorbell, tickMs);
+  await member.close();
+  // The port keeps the thread alive until here; exit also ends a crash, at a turn edge and with nothing committed.
+  process.exit(0);
+}
+
+/** A throw outside any promise ends the thread and reaches the host as the worker's error. */
+function die(error: unknown): void {
+  setImmediate(() => {
+    throw error;
+  });
+}
