@@ -123,7 +123,9 @@ export class RaftLog implements LogStorage {
     for (const record of records) this.#replay(record);
     this.#confStates = confStatesFrom(this.#confStates, compaction.index);
     if (this.#hardState.commit > this.lastIndex()) throw lostEntries(this.#hardState.commit, this.lastIndex());
-    while (wal.waitsForMove) this.#movePiece();
+    // What was read from the files may never have reached the disk: after a failed sync it is still in the page cache, and
+    // a later sync would succeed without it. Moved to LMDB it is written anew, before anything is appended behind it.
+    while (this.#tail.waiting.length > 0 || wal.waitsForMove) this.#movePiece();
     wal.start();
   }
 
