@@ -6,6 +6,7 @@ import { AssertionError } from '../../../src/base/assert.js';
 import type { RaftLog } from '../../../src/member/log/raft-log.js';
 import { inspectStamp } from '../../../src/member/store/stamp.js';
 import { StorageError, type StorageErrorKind } from '../../../src/member/store/storage-error.js';
+import { SimulatedFiles } from './simulated-files.js';
 import {
   CONF_STATE,
   confStateOf,
@@ -337,5 +338,26 @@ describe('raft log', () => {
     assert.equal(log.lastIndex(), 3);
     await log.close();
     assert.throws(() => log.append([], hardState(2, 0), true), fails('unusable', /closed/));
+  });
+
+  test('what a failed sync left in the page cache is written anew before anything follows it', async context => {
+    const directory = await temporaryDirectory(context);
+    const files = new SimulatedFiles();
+    let log = openLog(directory, { files });
+    log.append(entries(1, 3, 1), hardState(1, 0), true);
+    files.beforeSync = () => {
+      throw new Error('EIO: i/o error, fdatasync');
+    };
+    assert.throws(() => log.append(entries(4, 5, 1), undefined, true), fails('io', /EIO/));
+    files.beforeSync = () => {};
+    await log.abandon();
+    log = openLog(directory, { files });
+    assert.equal(log.lastIndex(), 5, 'still readable');
+    log.append(entries(6, 6, 1), undefined, true);
+    await log.abandon();
+    files.crash(() => false);
+    log = openLog(directory, { files });
+    assert.deepEqual(contentOf(log), described(entries(1, 6, 1)));
+    await log.close();
   });
 });
