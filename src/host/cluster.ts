@@ -2,7 +2,7 @@
  * The cluster: founds or reopens the data directory, spawns one thread per member, supervises them, opens an endpoint
  * for each, and stops everything in order.
  *
- *     start:  lock directory -> bind endpoints -> boot members side by side -> best log stands for election -> ready
+ *     start:  threads load | lock directory -> bind endpoints -> open members side by side -> best log stands -> ready
  *     close:  endpoints say GOAWAY -> members commit and end -> lock released
  *
  * Endpoints are bound before anything is written: a port in use must not leave a half-founded cluster behind.
@@ -17,7 +17,7 @@ import { setTimeout as delay, setImmediate as nextRound } from 'node:timers/prom
 import type { Logger } from 'pino';
 import { assert } from '../base/assert.js';
 import type { EtcdClient } from '../client/client.js';
-import { Cell, type MemberIdentity, Role } from '../transport/control.js';
+import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport/control.js';
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { createLink, type LinkBuffers } from '../transport/layout.js';
 import { bootstrapIds } from '../wire/ids.js';
@@ -26,6 +26,7 @@ import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
 import { createLogger, logMemberRecord } from './logger.js';
 import { type HandleCallbacks, MemberHandle } from './member-handle.js';
+import { MemberThread } from './member-thread.js';
 import { type ClusterOptions, memberName, peerUrl, type ResolvedOptions, resolveOptions } from './options.js';
 
 /** Bytes of each ring between two members: room for one full append of the largest request, twice over. */
@@ -84,22 +85,25 @@ export class Cluster {
   /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const resolved = resolveOptions(options);
+    const threads = Array.from({ length: resolved.members }, (_, position) => new MemberThread(position));
     const logger = createLogger(resolved.logLevel);
     const ephemeral = resolved.dataDir === undefined;
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
-    const directory = DataDirectory.open(path, { ephemeral });
     const endpoints: Endpoint[] = [];
+    let directory: DataDirectory | undefined;
     try {
+      directory = DataDirectory.open(path, { ephemeral });
       for (const address of resolved.listen) endpoints.push(await Endpoint.bind(address, resolved.settings));
       const identities = foundOrReopen(directory, resolved, endpoints);
       const doorbellBuffer = createDoorbell();
       const supervised = createMembers(directory, resolved, identities, endpoints, doorbellBuffer, logger);
       const cluster = new Cluster(directory, supervised, new Doorbell(doorbellBuffer), logger);
-      await cluster.#boot();
+      await cluster.#boot(threads);
       return cluster;
     } catch (error) {
+      await Promise.all(threads.map(thread => thread.abandon()));
       for (const endpoint of endpoints) await endpoint.close(0);
-      directory.close();
+      directory?.close();
       throw error;
     }
   }
@@ -137,10 +141,10 @@ export class Cluster {
     await this.close();
   }
 
-  async #boot(): Promise<void> {
+  async #boot(threads: readonly MemberThread[]): Promise<void> {
     this.#draining = this.#drainLoop();
     try {
-      const reports = await Promise.all(this.#supervised.map(member => member.boot()));
+      const reports = await Promise.all(this.#supervised.map((member, at) => member.boot(threads[at] as MemberThread)));
       const best = reports.reduce((a, b, at) => {
         const other = reports[a] as (typeof reports)[number];
         const newer = b.lastTerm > other.lastTerm || (b.lastTerm === other.lastTerm && b.lastIndex > other.lastIndex);
@@ -238,9 +242,9 @@ class Supervised implements ClusterMember {
   }
 
   /** First start, at cluster start: the endpoint is open already. */
-  async boot() {
+  async boot(thread: MemberThread): Promise<MemberReport> {
     this.#wanted = true;
-    const report = await this.handle.start();
+    const report = await this.handle.start(thread);
     this.#upSinceMs = performance.now();
     return report;
   }

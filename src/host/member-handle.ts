@@ -4,17 +4,15 @@
  *     down --start--> starting --> up --stop/crash--> stopping --> down
  *                        \          \--died--> down (the cluster decides about a restart)
  *
- * A member thread is never terminated from outside: a thread that has LMDB open can hang or abort the process when it
- * is. Stop and crash are verbs the thread obeys at a turn edge.
+ * Stop and crash are verbs the thread obeys at a turn's edge; see member-thread.ts for why.
  */
-import { Worker } from 'node:worker_threads';
-import * as Comlink from 'comlink';
-import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import type * as Comlink from 'comlink';
 import { assert } from '../base/assert.js';
 import { type MemberBoot, type MemberControl, type MemberReport, StatusCells } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { createLink } from '../transport/layout.js';
 import { MemberPort } from './member-port.js';
+import { MemberThread } from './member-thread.js';
 
 export type MemberState = 'down' | 'starting' | 'up' | 'stopping';
 
@@ -34,8 +32,6 @@ export interface HandleCallbacks {
 /** Bytes of the rings between the host and one member, each way. */
 const hostRingBytes = 4 * 1024 * 1024;
 
-const workerUrl = new URL('../../workers/member.js', import.meta.url);
-
 export class MemberHandle {
   readonly position: number;
   readonly cells = new StatusCells();
@@ -44,8 +40,7 @@ export class MemberHandle {
   readonly #doorbell: Doorbell;
   readonly #callbacks: HandleCallbacks;
   #state: MemberState = 'down';
-  #worker: Worker | undefined;
-  #control: Comlink.Remote<MemberControl> | undefined;
+  #thread: MemberThread | undefined;
   #exited: Promise<void> = Promise.resolve();
   #ready: Promise<void> = Promise.resolve();
   #becomeReady: () => void = () => undefined;
@@ -68,8 +63,11 @@ export class MemberHandle {
     return this.#state;
   }
 
-  /** Boots the thread and opens its store. Rejects when the thread cannot (its error's message is for the operator). */
-  async start(): Promise<MemberReport> {
+  /**
+   * Makes a member of a thread: a new one, or one that has been loading already. Rejects when it cannot be; the error's
+   * message is for the operator.
+   */
+  async start(thread = new MemberThread(this.position)): Promise<MemberReport> {
     assert(this.#state === 'down', 'only a member that is down can be started', { state: this.#state });
     this.#state = 'starting';
     this.#incarnation += 1;
@@ -82,26 +80,20 @@ export class MemberHandle {
       fromHost: createLink(hostRingBytes),
       toHost: createLink(hostRingBytes),
     };
-    const worker = new Worker(workerUrl, { workerData: boot, name: `kvorum-${this.position + 1}` });
-    this.#worker = worker;
-    let failure = new Error('the member thread ended');
-    worker.on('error', error => {
-      failure = error as Error;
-    });
-    this.#exited = new Promise(resolve => worker.once('exit', () => this.#onExit(failure, resolve)));
-    this.#control = Comlink.wrap<MemberControl>(nodeEndpoint(worker));
+    this.#thread = thread;
+    this.#exited = thread.ended.then(failure => this.#onExit(failure ?? new Error('the member thread ended')));
     this.#ready = new Promise(resolve => {
       this.#becomeReady = resolve;
     });
     this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell);
-    const report = await this.#orExit(this.#control.start(), () => failure);
+    const report = await thread.start(boot);
     this.#state = 'up';
     return report;
   }
 
   /** Asks the member to stand for election at once. */
   campaign(): void {
-    void this.#control?.campaign();
+    void this.#thread?.control.campaign();
   }
 
   /** Ends the thread after it has committed and closed its store; a leader may hand over first. */
@@ -115,34 +107,27 @@ export class MemberHandle {
   }
 
   async #end(verb: (control: Comlink.Remote<MemberControl>) => Promise<void>): Promise<void> {
-    const control = this.#control;
-    if (control === undefined) return;
+    const thread = this.#thread;
+    if (thread === undefined) return;
     if (this.#state !== 'stopping') {
       this.#state = 'stopping';
       // The reply may never come: the thread ends while it is on its way.
-      verb(control).catch(() => undefined);
+      verb(thread.control).catch(() => undefined);
     }
     await this.#exited;
   }
 
-  /** Comlink calls hang when their thread dies (comlink has no notion of it): race them with the exit. */
-  async #orExit<T>(call: Promise<T>, failure: () => Error): Promise<T> {
-    return await Promise.race([call, this.#exited.then(() => Promise.reject(failure()))]);
-  }
-
-  #onExit(failure: Error, resolve: () => void): void {
+  #onExit(failure: Error): void {
     const unexpected = this.#state === 'up';
     this.#state = 'down';
-    this.#worker = undefined;
-    this.#control = undefined;
+    this.#thread = undefined;
     this.port.detach();
     this.#callbacks.gone();
-    resolve();
     if (unexpected) this.#callbacks.died(failure);
   }
 
   /** Whether the thread exists, in any state. */
   get running(): boolean {
-    return this.#worker !== undefined;
+    return this.#thread !== undefined;
   }
 }

@@ -3,24 +3,24 @@
  *
  * An error of the loop ends the thread with that error, store untouched: what is durable is right, what is not is void.
  */
-import { isMainThread, parentPort, workerData } from 'node:worker_threads';
-import * as Comlink from 'comlink';
+import { isMainThread, parentPort } from 'node:worker_threads';
+import * as Comlink from 'comlink/dist/esm/comlink.mjs';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { assert } from '../base/assert.js';
-import type { MemberBoot, MemberControl } from '../transport/control.js';
+import type { MemberControl } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { Member } from './member.js';
 import { park } from './park.js';
 
-/** To be called once, by the entry of a worker thread whose workerData is a MemberBoot. */
+/** To be called once, by the entry of a worker thread on whose port the host speaks comlink. */
 export function runMemberThread(): void {
   assert(!isMainThread && parentPort !== null, 'this runs in a worker thread');
-  const boot = workerData as MemberBoot;
-  const doorbell = new Doorbell(boot.doorbell);
   let member: Member | undefined;
+  let doorbell: Doorbell | undefined;
   const control: MemberControl = {
-    async start() {
+    async start(boot) {
       try {
+        doorbell = new Doorbell(boot.doorbell);
         member = new Member(boot);
         run(member, doorbell, boot.settings.heartbeatIntervalMs).catch(die);
         return member.report();
@@ -32,15 +32,16 @@ export function runMemberThread(): void {
     },
     campaign() {
       member?.campaign();
-      doorbell.ring();
+      doorbell?.ring();
     },
     async stop(handOver) {
       member?.end(handOver ? 'hand-over' : 'stop');
-      doorbell.ring();
+      doorbell?.ring();
     },
     crash() {
-      member?.end('crash');
-      doorbell.ring();
+      if (member === undefined) process.exit(0);
+      member.end('crash');
+      doorbell?.ring();
     },
   };
   Comlink.expose(control, nodeEndpoint(parentPort));

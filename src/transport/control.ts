@@ -73,7 +73,7 @@ export interface MemberSettings {
   readonly durable: boolean;
 }
 
-/** Everything a member thread needs to boot; sent as workerData. */
+/** Everything a member thread needs to boot. */
 export interface MemberBoot {
   /** Position of this member in `members`. */
   readonly position: number;
@@ -110,7 +110,7 @@ export interface MemberReport {
 /** The control verbs of a member thread. */
 export interface MemberControl {
   /** Opens the store and starts the loop. Rejects with a plain Error whose message is for the operator. */
-  start(): Promise<MemberReport>;
+  start(boot: MemberBoot): Promise<MemberReport>;
   /** Asks this member to stand for election at once (first election of a new cluster, or after a full restart). */
   campaign(): void;
   /**

@@ -11,7 +11,6 @@
  * Invariants, checked at open: records from `taken` on are contiguous, across both files; the older file reaches up to
  * the newer one's first sequence. Anything else is damage to acknowledged records and reported as such.
  */
-import { randomInt } from 'node:crypto';
 import * as path from 'node:path';
 import { assert } from '../../base/assert.js';
 import type { Files } from '../store/files.js';
@@ -31,7 +30,7 @@ import {
 const NAMES = ['wal-0', 'wal-1'] as const;
 const NO_RECORDS = -1;
 /** Files begin small: a cluster that writes little neither waits for more zeros nor keeps them on disk. */
-const FILE_BYTES_INITIAL = 2 << 20;
+const FILE_BYTES_INITIAL = 256 << 10;
 const GROW_BYTES = 1 << 20;
 /** From this part of the current file on, the other one is made longer while it is free. */
 const GROW_FROM_RATIO = 0.25;
@@ -205,7 +204,7 @@ export class WriteAheadLog {
 }
 
 function newSeed(): number {
-  return randomInt(0, 2 ** 32 - 1);
+  return (Math.random() * 2 ** 32) >>> 0;
 }
 
 function missing(directory: string, expected: number, found: number): StorageError {

@@ -15,7 +15,6 @@
  * Every value ends with a crc32c (u32, little-endian) over the rest, seeded with its place: a record with its revision,
  * everything else with the first byte of its key. It never appears in what a read returns.
  */
-import { createHash } from 'node:crypto';
 import { crc32c } from '../../base/crc32c.js';
 import { getKeyUint64, setKeyUint64, viewOf } from './numbers.js';
 import { StorageError, StorageErrorKind } from './storage-error.js';
@@ -79,10 +78,15 @@ export function recordSeed(main: number, sub: number): number {
   return (main + sub * 0x9e3779b1) >>> 0;
 }
 
+/** Loaded when first needed: long keys are rare, and node:crypto takes a starting member thread 10 ms. */
+function sha256(bytes: Uint8Array): Uint8Array {
+  return process.getBuiltinModule('node:crypto').createHash('sha256').update(bytes).digest();
+}
+
 /** The key of a small table's entry in the tree. */
 export function smallKey(table: Table, key: Uint8Array): Uint8Array {
   const hashed = key.length > LITERAL_KEY_BYTES_MAX;
-  const rest = hashed ? createHash('sha256').update(key).digest() : key;
+  const rest = hashed ? sha256(key) : key;
   const result = new Uint8Array(2 + rest.length);
   result[0] = TABLE_PREFIXES[table];
   result[1] = hashed ? HASHED : LITERAL;
