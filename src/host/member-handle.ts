@@ -87,7 +87,8 @@ export class MemberHandle {
     });
     this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell);
     const report = await thread.start(boot);
-    this.#state = 'up';
+    // A stop may have been asked for meanwhile.
+    if (this.#state === 'starting') this.#state = 'up';
     return report;
   }
 

@@ -17,8 +17,8 @@ import { defaultLoad, LedgerClient } from './ledger-client.js';
 import { planKvorum, ServerLife, type ServerPlan } from './server-life.js';
 import { verify } from './verify.js';
 
-/** Syncs after which the error comes; with a few members this is within the first second of load. */
-const failSyncBounds = { min: 30, max: 200 } as const;
+/** Syncs after which the error comes: a start of three members takes some sixty, the load's begin after that. */
+const failSyncBounds = { min: 90, max: 250 } as const;
 const loadAfterErrorMs = 500;
 const loadMsMax = 15_000;
 

@@ -15,7 +15,9 @@
  * pages of the failed one are gone). One Environment per file and process; close() is awaited before it is reopened.
  * The thread that has one open is never terminated from outside.
  */
+import * as fs from 'node:fs';
 import { createRequire } from 'node:module';
+import * as path from 'node:path';
 import type { RootDatabase } from 'lmdb';
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
@@ -73,6 +75,35 @@ const NO_COPIES = {
     new Uint8Array(bytes.buffer, bytes.byteOffset, length),
 };
 
+/** Of an LMDB meta page: where its magic and its transaction id stand, and where the second one begins by page size. */
+const META_MAGIC = { at: 24, value: 0xbeefc0de } as const;
+const META_TRANSACTION_AT = 152;
+const META_OFFSETS = [0, 4096, 16384, 65536] as const;
+const META_BYTES = 160;
+
+/**
+ * Removes what a power cut left of an environment that was being made: LMDB writes the first two pages without a sync,
+ * and dies of a segmentation fault on a file whose pages never came to be. An environment without any committed
+ * transaction holds nothing; one with a commit is never touched.
+ */
+function removeUnborn(directory: string): void {
+  const file = path.join(directory, 'data.mdb');
+  if (!fs.existsSync(file)) return;
+  const page = Buffer.alloc(META_BYTES);
+  const descriptor = fs.openSync(file, 'r');
+  try {
+    for (const offset of META_OFFSETS) {
+      const read = fs.readSync(descriptor, page, 0, META_BYTES, offset);
+      const isMeta = read === META_BYTES && page.readUInt32LE(META_MAGIC.at) === META_MAGIC.value;
+      if (isMeta && page.readBigUInt64LE(META_TRANSACTION_AT) > 0n) return;
+    }
+  } finally {
+    fs.closeSync(descriptor);
+  }
+  fs.rmSync(file);
+  fs.rmSync(path.join(directory, 'lock.mdb'), { force: true });
+}
+
 export class Environment {
   readonly #database: RootDatabase<Uint8Array, Uint8Array>;
   readonly #what: 'log' | 'state';
@@ -87,6 +118,7 @@ export class Environment {
 
   /** Throws StorageError `io` when LMDB cannot open it. */
   static open(options: EnvironmentOptions): Environment {
+    removeUnborn(options.directory);
     return new Environment(options);
   }
 

@@ -167,7 +167,7 @@ describe('raft log', () => {
     const log = openLog(directory, { walFileBytes: 4 << 20 });
     const sizes = () =>
       Promise.all(['wal-0', 'wal-1'].map(async name => (await fs.stat(path.join(directory, name))).size));
-    assert.deepEqual(await sizes(), [2 << 20, 2 << 20]);
+    assert.deepEqual(await sizes(), [256 << 10, 256 << 10]);
     let last = 0;
     while (Math.min(...(await sizes())) < 4 << 20) {
       log.append(entries(last + 1, last + 50, 1, 2000), hardState(1, last), true);

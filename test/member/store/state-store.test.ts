@@ -292,4 +292,20 @@ describe('state store', () => {
     assert.throws(() => openStore(directory, { stamp: { ...STAMP, clusterId: 7n } }), fails('otherCluster'));
     assert.throws(() => openStore(directory, { stamp: { ...STAMP, formatVersion: 0 } }), fails('format', /newer/));
   });
+
+  test('what a power cut left of an environment before its first commit is made anew', async context => {
+    const unborn = [Buffer.alloc(0), Buffer.alloc(8192), Buffer.alloc(11_776), Buffer.alloc(300)];
+    for (const content of unborn) {
+      const directory = await temporaryDirectory(context);
+      await fs.writeFile(path.join(directory, 'data.mdb'), content);
+      const store = openStore(directory);
+      store.putRecord(2, 0, false, bytes('a'));
+      store.setApplied(1, 1);
+      store.commit();
+      await store.close();
+      const again = openStore(directory);
+      assert.deepEqual(recordsOf(again), ['2_0=a']);
+      await again.close();
+    }
+  });
 });
