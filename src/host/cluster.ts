@@ -21,7 +21,7 @@ import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { createLink, type LinkBuffers } from '../transport/layout.js';
 import { bootstrapIds } from '../wire/ids.js';
-import { DataDirectory, StartError } from './data-directory.js';
+import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
 import { createLogger, logMemberRecord } from './logger.js';
@@ -94,11 +94,13 @@ export class Cluster {
     try {
       directory = DataDirectory.open(path, { ephemeral });
       for (const address of resolved.listen) endpoints.push(await Endpoint.bind(address, resolved.settings));
-      const identities = foundOrReopen(directory, resolved, endpoints);
+      const { identities, description } = foundOrReopen(directory, resolved, endpoints);
+      const mayFound = !description.complete;
       const doorbellBuffer = createDoorbell();
-      const supervised = createMembers(directory, resolved, identities, endpoints, doorbellBuffer, logger);
+      const supervised = createMembers(directory, resolved, identities, endpoints, doorbellBuffer, logger, mayFound);
       const cluster = new Cluster(directory, supervised, new Doorbell(doorbellBuffer), logger);
       await cluster.#boot(threads);
+      if (mayFound) directory.record({ ...description, complete: true });
       return cluster;
     } catch (error) {
       await Promise.all(threads.map(thread => thread.abandon()));
@@ -144,13 +146,7 @@ export class Cluster {
   async #boot(threads: readonly MemberThread[]): Promise<void> {
     this.#draining = this.#drainLoop();
     try {
-      const reports = await Promise.all(this.#supervised.map((member, at) => member.boot(threads[at] as MemberThread)));
-      const best = reports.reduce((a, b, at) => {
-        const other = reports[a] as (typeof reports)[number];
-        const newer = b.lastTerm > other.lastTerm || (b.lastTerm === other.lastTerm && b.lastIndex > other.lastIndex);
-        return newer ? at : a;
-      }, 0);
-      this.#supervised[best]?.handle.campaign();
+      await this.#openMembers(threads);
       const ready = Promise.all(this.#supervised.map(member => member.handle.ready));
       const timeout = new AbortController();
       const late = delay(readyTimeoutMs, 'late', { signal: timeout.signal }).catch(() => 'aborted');
@@ -162,6 +158,29 @@ export class Cluster {
       await this.#stopMembers();
       throw error instanceof StartError ? error : new StartError((error as Error).message);
     }
+  }
+
+  /**
+   * Opens all members and has one stand for election: of a new cluster, where all logs are alike, the one that completes
+   * a majority, while the others still open; otherwise the one with the best log, once all are known.
+   */
+  async #openMembers(threads: readonly MemberThread[]): Promise<void> {
+    const majority = Math.floor(threads.length / 2) + 1;
+    let founded = 0;
+    const open = async (member: Supervised, thread: MemberThread): Promise<MemberReport> => {
+      const report = await member.boot(thread);
+      if (report.founded) founded += 1;
+      if (report.founded && founded === majority) member.handle.campaign();
+      return report;
+    };
+    const reports = await Promise.all(this.#supervised.map((member, at) => open(member, threads[at] as MemberThread)));
+    if (founded >= majority) return;
+    const best = reports.reduce((a, b, at) => {
+      const other = reports[a] as (typeof reports)[number];
+      const newer = b.lastTerm > other.lastTerm || (b.lastTerm === other.lastTerm && b.lastIndex > other.lastIndex);
+      return newer ? at : a;
+    }, 0);
+    this.#supervised[best]?.handle.campaign();
   }
 
   /** The main thread's end of every ring: woken by one doorbell, handles a bounded batch, lets sockets have a turn. */
@@ -307,7 +326,12 @@ class Supervised implements ClusterMember {
   }
 }
 
-function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: Endpoint[]): MemberIdentity[] {
+interface Founding {
+  readonly identities: MemberIdentity[];
+  readonly description: Omit<ClusterDescription, 'formatVersion'>;
+}
+
+function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: Endpoint[]): Founding {
   const founding = resolved.listen.map((_, at) => ({ name: memberName(at), peerUrls: [peerUrl(at)] }));
   const ids = bootstrapIds(
     founding.map(member => member.peerUrls),
@@ -319,12 +343,14 @@ function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endp
     clientUrls: [(endpoints[at] as Endpoint).url],
   }));
   const known = directory.describe();
+  const description = known ?? {
+    clusterId: ids.clusterId.toString(16),
+    token: resolved.token,
+    members: identities.map(({ id, name, peerUrls }) => ({ id: id.toString(16), name, peerUrls })),
+    complete: false,
+  };
   if (known === undefined) {
-    directory.found({
-      clusterId: ids.clusterId.toString(16),
-      token: resolved.token,
-      members: identities.map(({ id, name, peerUrls }) => ({ id: id.toString(16), name, peerUrls })),
-    });
+    directory.record(description);
   } else if (known.members.length !== resolved.members) {
     const found = known.members.length;
     throw new StartError(
@@ -337,7 +363,7 @@ function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endp
         `not ${ids.clusterId.toString(16)} (token ${resolved.token}); choose another --data-dir`,
     );
   }
-  return identities;
+  return { identities, description };
 }
 
 function createMembers(
@@ -347,6 +373,7 @@ function createMembers(
   endpoints: Endpoint[],
   hostDoorbell: DoorbellBuffer,
   logger: Logger,
+  mayFound: boolean,
 ): Supervised[] {
   const clusterId = bootstrapIds(
     identities.map(member => member.peerUrls),
@@ -368,6 +395,7 @@ function createMembers(
       members: identities,
       directory: directory.memberDirectory(identity.name),
       settings: resolved.settings,
+      mayFound,
       doorbell: doorbells[position] as DoorbellBuffer,
       fromPeers: links.map(row => row[position]),
       toPeers: links[position] as (LinkBuffers | undefined)[],

@@ -38,6 +38,8 @@ export interface ClusterDescription {
   readonly clusterId: string;
   readonly token: string;
   readonly members: readonly { readonly id: string; readonly name: string; readonly peerUrls: readonly string[] }[];
+  /** Every member's store has been made: from then on a missing one was lost, and is never made anew. */
+  readonly complete: boolean;
 }
 
 export class DataDirectory {
@@ -81,10 +83,10 @@ export class DataDirectory {
     return description;
   }
 
-  /** Records the founding members, durably and atomically, before any of them is created. */
-  found(description: Omit<ClusterDescription, 'formatVersion'>): void {
+  /** Records the founding members before any of them is created, and later that all are. Durable and atomic. */
+  record(description: Omit<ClusterDescription, 'formatVersion'>): void {
     const path = join(this.path, 'cluster.json');
-    writeDurably(`${path}.new`, `${JSON.stringify({ formatVersion, ...description }, undefined, 2)}\n`);
+    writeDurably(`${path}.new`, `${JSON.stringify({ ...description, formatVersion }, undefined, 2)}\n`);
     renameSync(`${path}.new`, path);
     syncDirectory(this.path);
   }

@@ -15,9 +15,10 @@ import { bootstrapLog } from './membership/bootstrap.js';
 import { Members } from './membership/members.js';
 import { Raft } from './raft/raft.js';
 import type { SnapshotMetadata } from './raft/types.js';
-import { FORMAT_VERSION, type Stamp } from './store/stamp.js';
+import { FORMAT_VERSION, inspectStamp, type Stamp } from './store/stamp.js';
 import { stateDirectory } from './store/state-directory.js';
 import { mapSizeFor, StateStore } from './store/state-store.js';
+import { StorageError, StorageErrorKind } from './store/storage-error.js';
 import { StateExporter } from './transfer/exporter.js';
 import { StateImporter } from './transfer/importer.js';
 
@@ -57,6 +58,7 @@ export interface OpenState {
 export function openMember(boot: MemberBoot): OpenMember {
   const identity = boot.members[boot.position] as MemberIdentity;
   const stamp = { clusterId: boot.clusterId, memberId: identity.id, formatVersion: FORMAT_VERSION };
+  if (!boot.mayFound && inspectStamp(boot.directory) === undefined) throw lostData(boot, identity);
   const log = RaftLog.open({ directory: boot.directory, stamp, durable: boot.settings.durable });
   const founded = !log.bootstrapped;
   if (founded) {
@@ -118,6 +120,15 @@ export function createImporter(open: OpenMember): StateImporter {
 export function exportState(open: OpenMember): { exporter: StateExporter; metadata: SnapshotMetadata } {
   const exporter = StateExporter.start(open.state.store);
   return { exporter, metadata: open.log.metadataAt(exporter.appliedIndex) };
+}
+
+/** A member that forgot its log may have voted and acknowledged: under its old id it would break promises. */
+function lostData(boot: MemberBoot, identity: MemberIdentity): StorageError {
+  return new StorageError(
+    StorageErrorKind.Inconsistent,
+    `the data of member ${identity.name} is gone from ${boot.directory}, and it must not start empty under its old id; ` +
+      'put its directory back, or choose another --data-dir',
+  );
 }
 
 /** etcd's --max-learners. */

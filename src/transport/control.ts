@@ -80,6 +80,8 @@ export interface MemberBoot {
   readonly clusterId: bigint;
   readonly members: readonly MemberIdentity[];
   readonly directory: string;
+  /** False: this member has been founded before, so an empty directory is a lost one. */
+  readonly mayFound: boolean;
   readonly settings: MemberSettings;
   /** How often this member was started in this process, from 1; stamped on every record it sends. */
   readonly incarnation: number;

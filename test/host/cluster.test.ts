@@ -146,3 +146,12 @@ test('a member’s directory of another cluster is refused with the reason', asy
     },
   );
 });
+
+test('a member whose directory is lost does not start empty under its old id', async () => {
+  const dataDir = join(base, 'data');
+  const cluster = await start({ dataDir });
+  await cluster.client().put('k', 'v');
+  await cluster.close();
+  rmSync(join(dataDir, 'm2'), { recursive: true });
+  await assert.rejects(startCluster({ dataDir, logLevel: 'silent' }), /the data of member m2 is gone from/);
+});

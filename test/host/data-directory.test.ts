@@ -13,15 +13,20 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(base, { recursive: true, force: true }));
 
-const description = { clusterId: 'abc', token: 't', members: [{ id: '1', name: 'm1', peerUrls: ['http://a:1'] }] };
+const description = {
+  clusterId: 'abc',
+  token: 't',
+  members: [{ id: '1', name: 'm1', peerUrls: ['http://a:1'] }],
+  complete: false,
+};
 
 test('a founded directory tells its cluster again', () => {
   const directory = DataDirectory.open(join(base, 'data'), { ephemeral: false });
   assert.equal(directory.describe(), undefined);
-  directory.found(description);
+  directory.record(description);
   directory.close();
   const again = DataDirectory.open(join(base, 'data'), { ephemeral: false });
-  assert.deepEqual(again.describe(), { formatVersion: 1, ...description });
+  assert.deepEqual(again.describe(), { ...description, formatVersion: 1 });
   again.close();
 });
 
@@ -57,7 +62,7 @@ test('a newer format and a damaged description are refused with the reason', () 
 test('an ephemeral directory goes with its host', () => {
   const path = join(base, 'ephemeral');
   const directory = DataDirectory.open(path, { ephemeral: true });
-  directory.found(description);
+  directory.record(description);
   directory.close();
   assert.equal(existsSync(path), false);
 });
