@@ -48,12 +48,13 @@ function putRequest(at: number): Uint8Array {
 }
 
 /** CPU microseconds of this process a write: the median of `rounds` calls of `work`, each one batch. */
-function measure(work: (round: number) => void): number {
-  for (let round = 0; round < 5; round++) work(round);
+function measure<Input>(work: (input: Input) => void, prepare: (round: number) => Input): number {
+  for (let round = 0; round < 5; round++) work(prepare(round));
   const costs: number[] = [];
   for (let round = 5; round < rounds + 5; round++) {
+    const input = prepare(round);
     const before = process.cpuUsage();
-    work(round);
+    work(input);
     const { user, system } = process.cpuUsage(before);
     costs.push((user + system) / batch);
   }
@@ -77,7 +78,7 @@ function ringCost(): number {
     out.receiver.drain((_kind, _aux, id) => back.sender.send(EnvelopeKind.Reply, 0, id, reply), batch);
     back.sender.flush();
     back.receiver.drain((_kind, _aux, id) => pending.take(id), batch);
-  });
+  }, nothing);
 }
 
 /** A log in memory: what the core costs without a disk. */
@@ -162,11 +163,13 @@ function raftCost(): number {
   };
   rafts[0]?.campaign();
   settle();
-  return measure(round => {
-    rafts[0]?.propose(entriesOf(round).map(data => ({ type: 0 as const, data })));
+  return measure(entries => {
+    rafts[0]?.propose(entries.map(data => ({ type: 0 as const, data })));
     settle();
-  });
+  }, entriesOf);
 }
+
+function nothing(): void {}
 
 function entriesOf(round: number): Uint8Array[] {
   return Array.from({ length: batch }, (_, at) =>
@@ -190,7 +193,7 @@ async function logCost(directory: string): Promise<number> {
       log.append(entries, { term: 1, vote: 1n, commit: first - 1 }, true);
       log.flushIfDue(performance.now());
     }
-  });
+  }, nothing);
   for (const log of logs) await log.close();
   return cost;
 }
@@ -215,8 +218,7 @@ async function applyCost(directory: string): Promise<number> {
   );
   const request = newInternalRequest();
   let index = 0;
-  const cost = measure(round => {
-    const data = entriesOf(round);
+  const cost = measure(data => {
     appliers.forEach((applier, at) => {
       data.forEach((bytes, offset) => {
         decodeInternalRequest(bytes, request);
@@ -225,7 +227,7 @@ async function applyCost(directory: string): Promise<number> {
       stores[at]?.commitIfDue(performance.now());
     });
     index += batch;
-  });
+  }, entriesOf);
   for (const store of stores) await store.close();
   return cost;
 }

@@ -3,11 +3,13 @@
  *
  * The answer depends on the head alone, so requests that share a head share the answer (`RequestHead.memo`).
  */
+
+import { GrpcCode } from '../../wire/errors.js';
 import type { HeaderSet } from '../http2/hpack/encoder.js';
 import type { HeaderField } from '../http2/hpack/field.js';
 import type { RequestHead } from '../http2/request-head.js';
 import type { Metadata } from './call.js';
-import { encodingRefusal, GrpcCode, httpRefusal } from './status.js';
+import { encodingRefusal, httpRefusal } from './status.js';
 import { parseTimeout } from './timeout.js';
 
 /** A call as its head describes it. */

@@ -10,6 +10,7 @@
  * of response and RST_STREAM goes to the client.
  */
 
+import { GrpcCode } from '../../wire/errors.js';
 import { HeaderSet } from '../http2/hpack/encoder.js';
 import type { HeaderField } from '../http2/hpack/field.js';
 import type { RequestHead } from '../http2/request-head.js';
@@ -19,7 +20,7 @@ import type { DeadlineEntry, Deadlines } from './deadlines.js';
 import { pack, unpack } from './gzip.js';
 import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
 import { type CallHead, readHead } from './request.js';
-import { GrpcCode, responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
+import { responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
 
 /** What all calls of a server share. */
 export interface CallContext {

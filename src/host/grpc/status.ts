@@ -1,30 +1,11 @@
 /**
- * gRPC status codes, and the header sets that carry them (gRPC over HTTP/2, "Responses").
+ * The header sets that carry a gRPC status (gRPC over HTTP/2, "Responses"); the codes are in wire/errors.ts.
  *
  *     reply:          HEADERS :status content-type | DATA ... | HEADERS grpc-status [grpc-message] END_STREAM
  *     Trailers-Only:  HEADERS :status content-type grpc-status [grpc-message] END_STREAM
  */
+import { GrpcCode } from '../../wire/errors.js';
 import { HeaderSet } from '../http2/hpack/encoder.js';
-
-export const GrpcCode = {
-  Ok: 0,
-  Cancelled: 1,
-  Unknown: 2,
-  InvalidArgument: 3,
-  DeadlineExceeded: 4,
-  NotFound: 5,
-  AlreadyExists: 6,
-  PermissionDenied: 7,
-  ResourceExhausted: 8,
-  FailedPrecondition: 9,
-  Aborted: 10,
-  OutOfRange: 11,
-  Unimplemented: 12,
-  Internal: 13,
-  Unavailable: 14,
-  DataLoss: 15,
-  Unauthenticated: 16,
-} as const;
 
 /** A status text is cut to this many characters of its source: a header list must stay small. */
 const textLengthMax = 2_048;
