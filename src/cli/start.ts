@@ -56,10 +56,13 @@ function summary(cluster: Cluster, warnings: readonly string[], ephemeral: boole
 
 /** The first signal closes in order (the cluster bounds its own steps), the second ends the process at once. */
 function stopOnSignals(cluster: Cluster): void {
-  let closing = false;
+  let closingSinceMs: number | undefined;
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (closing) process.exit(signal === 'SIGINT' ? 130 : 143);
-    closing = true;
+    if (closingSinceMs !== undefined) {
+      if (performance.now() - closingSinceMs < sameSignalMs) return;
+      process.exit(signal === 'SIGINT' ? 130 : 143);
+    }
+    closingSinceMs = performance.now();
     cluster.logger.info({ signal }, 'received signal; shutting down');
     setTimeout(() => process.exit(1), closeMs).unref();
     void cluster.close().then(() => process.exit(0));
@@ -67,6 +70,9 @@ function stopOnSignals(cluster: Cluster): void {
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
 }
+
+/** Under `npm start` one Ctrl-C arrives twice, from the terminal and from npm: that is not a second signal. */
+const sameSignalMs = 200;
 
 /** The whole close takes less than this, or the process ends without it; nothing acknowledged depends on it. */
 const closeMs = 5_000;
