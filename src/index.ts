@@ -16,6 +16,15 @@ export function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   return Cluster.start(options);
 }
 
+export {
+  type Bytes,
+  type CallOptions,
+  type EtcdClient,
+  EtcdError,
+  type KeyValue,
+  type Range,
+  type Transaction,
+} from './client/client.js';
 export type { Cluster, ClusterMember } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
 export type { ClusterOptions, LogLevel } from './host/options.js';

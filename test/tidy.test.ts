@@ -33,7 +33,7 @@ const walls: Record<string, readonly string[]> = {
   'src/host': ['src/host', 'src/client', 'src/transport', 'src/wire', 'src/base'],
   'src/client': ['src/client', 'src/wire', 'src/base'],
   'src/cli': ['src/cli', 'src/host', 'src/base'],
-  src: ['src/host'],
+  src: ['src/host', 'src/client'],
   workers: ['src/member', 'src/transport', 'src/base'],
 };
 

@@ -7,7 +7,14 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { type Cluster, type ClusterMember, type ClusterOptions, StartError, startCluster } from '../../src/index.js';
+import {
+  type Cluster,
+  type ClusterMember,
+  type ClusterOptions,
+  EtcdError,
+  StartError,
+  startCluster,
+} from '../../src/index.js';
 
 let base = '';
 let open: Cluster[] = [];
@@ -54,6 +61,18 @@ test('a new cluster serves, and its ids are those etcd would compute', async () 
   assert.equal(existsSync(cluster.dataDir), true);
   await cluster.close();
   assert.equal(existsSync(cluster.dataDir), false, 'ephemeral');
+});
+
+test('the client’s errors are etcd’s, by class, code and text', async () => {
+  const cluster = await start({ members: 1 });
+  await assert.rejects(cluster.client().put('', 'v'), (error: Error) => {
+    assert.ok(error instanceof EtcdError);
+    assert.equal(error.code, 3);
+    assert.equal(error.message, 'etcdserver: key is not provided');
+    return true;
+  });
+  const signal = AbortSignal.abort(new Error('changed my mind'));
+  await assert.rejects(cluster.client().get('k', { signal }), /changed my mind/);
 });
 
 test('what was written before a close is there after it, at its revision', async () => {
