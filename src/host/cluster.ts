@@ -94,13 +94,13 @@ export class Cluster {
     try {
       directory = DataDirectory.open(path, { ephemeral });
       for (const address of resolved.listen) endpoints.push(await Endpoint.bind(address, resolved.settings));
-      const { identities, description } = foundOrReopen(directory, resolved, endpoints);
-      const mayFound = !description.complete;
+      const founding = foundOrReopen(directory, resolved, endpoints);
+      const { description } = founding;
       const doorbellBuffer = createDoorbell();
-      const supervised = createMembers(directory, resolved, identities, endpoints, doorbellBuffer, logger, mayFound);
+      const supervised = createMembers(directory, resolved, founding, endpoints, doorbellBuffer, logger);
       const cluster = new Cluster(directory, supervised, new Doorbell(doorbellBuffer), logger);
       await cluster.#boot(threads);
-      if (mayFound) directory.record({ ...description, complete: true });
+      if (!description.complete) directory.record({ ...description, complete: true });
       return cluster;
     } catch (error) {
       await Promise.all(threads.map(thread => thread.abandon()));
@@ -327,6 +327,7 @@ class Supervised implements ClusterMember {
 }
 
 interface Founding {
+  readonly clusterId: bigint;
   readonly identities: MemberIdentity[];
   readonly description: Omit<ClusterDescription, 'formatVersion'>;
 }
@@ -363,22 +364,17 @@ function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endp
         `not ${ids.clusterId.toString(16)} (token ${resolved.token}); choose another --data-dir`,
     );
   }
-  return { identities, description };
+  return { clusterId: ids.clusterId, identities, description };
 }
 
 function createMembers(
   directory: DataDirectory,
   resolved: ResolvedOptions,
-  identities: MemberIdentity[],
+  { clusterId, identities, description }: Founding,
   endpoints: Endpoint[],
   hostDoorbell: DoorbellBuffer,
   logger: Logger,
-  mayFound: boolean,
 ): Supervised[] {
-  const clusterId = bootstrapIds(
-    identities.map(member => member.peerUrls),
-    resolved.token,
-  ).clusterId;
   const doorbells = identities.map(() => createDoorbell());
   const links: (LinkBuffers | undefined)[][] = identities.map((_, from) =>
     identities.map((_other, to) => (from === to ? undefined : createLink(peerRingBytes))),
@@ -395,7 +391,7 @@ function createMembers(
       members: identities,
       directory: directory.memberDirectory(identity.name),
       settings: resolved.settings,
-      mayFound,
+      mayFound: !description.complete,
       doorbell: doorbells[position] as DoorbellBuffer,
       fromPeers: links.map(row => row[position]),
       toPeers: links[position] as (LinkBuffers | undefined)[],

@@ -9,6 +9,7 @@
  * Invariants: a waiter hears reply or end exactly once (B2); requests are never dropped, a full ring backs up in memory
  * and a backlog over `backlogBytesMax` refuses new requests.
  */
+import { EMPTY_BYTES } from '../base/bytes.js';
 import type { Doorbell } from '../transport/doorbell.js';
 import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import type { LinkBuffers } from '../transport/layout.js';
@@ -51,11 +52,6 @@ export class MemberPort {
     this.#events = events;
   }
 
-  /** Requests sent and not answered. */
-  get pendingCount(): number {
-    return this.#pending.size;
-  }
-
   /** A member thread was started on these rings. */
   attach(toMember: LinkBuffers, fromMember: LinkBuffers, incarnation: number, memberDoorbell: Doorbell): void {
     this.#sender = new Sender({ link: toMember, incarnation, doorbell: memberDoorbell });
@@ -85,7 +81,7 @@ export class MemberPort {
       return -1;
     }
     const flags = requireLeader ? FLAG_END | FLAG_REQUIRE_LEADER : FLAG_END;
-    sender.send(EnvelopeKind.Open, method, requestId, request, noBytes, flags);
+    sender.send(EnvelopeKind.Open, method, requestId, request, EMPTY_BYTES, flags);
     this.#scheduleFlush();
     return requestId;
   }
@@ -93,13 +89,13 @@ export class MemberPort {
   /** The client gave up: the waiter is forgotten and the member told to drop what it can. */
   cancel(requestId: number): void {
     if (this.#pending.take(requestId) === undefined || this.#sender === undefined) return;
-    this.#sender.send(EnvelopeKind.Cancel, 0, requestId, noBytes);
+    this.#sender.send(EnvelopeKind.Cancel, 0, requestId, EMPTY_BYTES);
     this.#scheduleFlush();
   }
 
   /** The thread of the member at `position` has ended: a leader that is gone is not waited for. */
   peerGone(position: number): void {
-    this.#sender?.send(EnvelopeKind.Control, ControlNotice.PeerGone, position, noBytes);
+    this.#sender?.send(EnvelopeKind.Control, ControlNotice.PeerGone, position, EMPTY_BYTES);
     this.#sender?.flush();
   }
 
@@ -142,5 +138,3 @@ export class MemberPort {
     this.#sender?.flush();
   };
 }
-
-const noBytes = new Uint8Array(0);

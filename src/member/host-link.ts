@@ -1,6 +1,7 @@
 /**
  * A member's end of its rings with the host: requests in, answers and notices out. Answers are never dropped.
  */
+import { EMPTY_BYTES } from '../base/bytes.js';
 import type { MemberBoot } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { ControlNotice, EnvelopeKind } from '../transport/envelope.js';
@@ -31,12 +32,12 @@ export class HostLink {
 
   /** Ends a request with an error of the table. */
   end(requestId: number, code: EtcdErrorCode, detail = ''): void {
-    this.#sender.send(EnvelopeKind.End, code, requestId, detail === '' ? noBytes : Buffer.from(detail, 'utf8'));
+    this.#sender.send(EnvelopeKind.End, code, requestId, detail === '' ? EMPTY_BYTES : Buffer.from(detail, 'utf8'));
   }
 
   /** This start of the member knows a leader and the cluster knows its attributes. */
   ready(): void {
-    this.#sender.send(EnvelopeKind.Ready, 0, 0, noBytes);
+    this.#sender.send(EnvelopeKind.Ready, 0, 0, EMPTY_BYTES);
   }
 
   /** A log record; ids go as hex strings, as etcd prints them. */
@@ -49,5 +50,3 @@ export class HostLink {
     this.#sender.flush();
   }
 }
-
-const noBytes = new Uint8Array(0);

@@ -15,7 +15,7 @@ import { assert } from '../base/assert.js';
 import { alarmBit, Cell, type MemberBoot, type MemberReport, StatusCells } from '../transport/control.js';
 import { ControlNotice, EnvelopeKind, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
-import { decodeInternalRequest, newInternalRequest } from '../wire/internal.js';
+import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
 import { HostLink } from './host-link.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
@@ -67,7 +67,7 @@ export class Member implements Turning {
     this.#cells = new StatusCells(boot.cells);
     this.#open = openMember(boot);
     this.#host = new HostLink(boot);
-    this.#peers = new PeerLinks(boot);
+    this.#peers = new PeerLinks(boot, this);
     this.#proposals = new Proposals(boot.startTimeMs);
     this.#reads = new Reads(boot.incarnation);
     const identity = this.#open.identity;
@@ -88,6 +88,7 @@ export class Member implements Turning {
       settings: boot.settings,
     });
     this.#publishCells();
+    this.#publishAlarms();
     // A lone member has nobody to wait for.
     if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
   }
@@ -97,9 +98,9 @@ export class Member implements Turning {
   }
 
   report(): MemberReport {
-    const { log, founded, state } = this.#open;
+    const { log, founded } = this.#open;
     const lastIndex = log.lastIndex();
-    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, appliedIndex: state.store.appliedIndex, founded };
+    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, founded };
   }
 
   /** Stands for election at once. */
@@ -138,7 +139,7 @@ export class Member implements Turning {
     this.#nowMs = nowMs;
     const { raft } = this.#open;
     let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
-    more = this.#peers.drain(this, recordsPerTurn, nowMs) || more;
+    more = this.#peers.drain(recordsPerTurn, nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
       raft.forgetLeader(this.#boot.members[position]?.id ?? NO_MEMBER);
     }
@@ -252,6 +253,7 @@ export class Member implements Turning {
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
     replaceState(this.#open, formerGeneration);
     this.#requests.stateReplaced();
+    this.#publishAlarms();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
   }
 
@@ -294,6 +296,7 @@ export class Member implements Turning {
     const wanted = proposal !== undefined && proposal.requestId >= 0;
     const reply = applier.apply(entry, request, raft.term, wanted);
     this.#publisher.applied(request.field, proposal !== undefined);
+    if (request.field === InternalField.Alarm) this.#publishAlarms();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 
@@ -336,17 +339,17 @@ export class Member implements Turning {
 
   #publishCells(): void {
     const { raft } = this.#open;
-    const { store, applier } = this.#open.state;
-    const cells = this.#cells;
-    cells.set(Cell.role, raft.role);
-    cells.set(Cell.term, raft.term);
-    cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
-    cells.set(Cell.commitIndex, raft.committedIndex);
-    cells.set(Cell.appliedIndex, store.appliedIndex);
-    cells.set(Cell.revision, applier.currentRevision);
-    cells.set(
+    this.#cells.set(Cell.role, raft.role);
+    this.#cells.set(Cell.term, raft.term);
+    this.#cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
+  }
+
+  /** Alarms change only with an applied Alarm request, and with a state that replaces this one. */
+  #publishAlarms(): void {
+    const types = this.#open.state.applier.alarmTypes();
+    this.#cells.set(
       Cell.alarms,
-      applier.alarmTypes().reduce((mask, type) => mask | alarmBit(type), 0),
+      types.reduce((mask, type) => mask | alarmBit(type), 0),
     );
   }
 

@@ -4,11 +4,12 @@
  *
  * Peers are addressed by member id in messages and by position in the arrays of links.
  */
+import { EMPTY_BYTES } from '../base/bytes.js';
 import { Prng } from '../base/prng.js';
 import type { MemberBoot } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { EnvelopeKind } from '../transport/envelope.js';
-import { Receiver } from '../transport/receiver.js';
+import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
 import { type MemberId, type Message, MessageType } from './raft/types.js';
@@ -24,6 +25,7 @@ interface Peer {
   readonly id: MemberId;
   readonly sender: Sender;
   readonly receiver: Receiver;
+  readonly handle: MessageHandler;
   /** Something was sent that the peer waits for: the next flush rings its bell. */
   urgent: boolean;
   /** The last index this member acknowledged to the peer. */
@@ -36,7 +38,8 @@ export class PeerLinks {
   readonly #encoder = new MessageEncoder();
   readonly #positions = new Map<MemberId, number>();
 
-  constructor(boot: MemberBoot) {
+  /** `handler` hears everything that `drain` takes from the rings. */
+  constructor(boot: MemberBoot, handler: PeerHandler) {
     boot.members.forEach((member, position) => {
       this.#positions.set(member.id, position);
       const toPeer = boot.toPeers[position];
@@ -49,6 +52,7 @@ export class PeerLinks {
         id: member.id,
         sender: new Sender({ link: toPeer, incarnation, doorbell }),
         receiver: new Receiver({ link: fromPeer, incarnation, doorbell, prng: new Prng(boot.seed + position) }),
+        handle: handlerOf(member.id, handler),
         urgent: false,
         acknowledged: -1,
       };
@@ -87,22 +91,14 @@ export class PeerLinks {
     const peer = this.#byId.get(to);
     if (peer === undefined) return;
     peer.urgent = true;
-    peer.sender.trySend(EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, noBytes);
+    peer.sender.trySend(EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, EMPTY_BYTES);
   }
 
   /** Handles what peers sent, at most `recordsMax` from each. Returns true when a peer may have more. */
-  drain(handler: PeerHandler, recordsMax: number, nowMs: number): boolean {
+  drain(recordsMax: number, nowMs: number): boolean {
     let more = false;
-    for (const { id, receiver } of this.#peers) {
-      const taken = receiver.drain(
-        (kind, aux, transferId, payload) => {
-          if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
-          else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(id, transferId, aux, payload);
-          else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(id, transferId, aux);
-        },
-        recordsMax,
-        nowMs,
-      );
+    for (const { handle, receiver } of this.#peers) {
+      const taken = receiver.drain(handle, recordsMax, nowMs);
       if (taken >= recordsMax) more = true;
     }
     return more;
@@ -123,4 +119,11 @@ export class PeerLinks {
   }
 }
 
-const noBytes = new Uint8Array(0);
+/** What a record from the peer `from` means to the member. */
+function handlerOf(from: MemberId, handler: PeerHandler): MessageHandler {
+  return (kind, aux, transferId, payload) => {
+    if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
+    else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, transferId, aux, payload);
+    else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, transferId, aux);
+  };
+}

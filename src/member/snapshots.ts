@@ -61,13 +61,6 @@ export class SnapshotSender {
     return this.#outgoing.has(member);
   }
 
-  /** The lowest index a running transfer brings its member to; the log from there on is still needed. */
-  get indexMin(): number {
-    let min = Number.POSITIVE_INFINITY;
-    for (const { message } of this.#outgoing.values()) min = Math.min(min, message.snapshot?.index ?? min);
-    return min;
-  }
-
   /** Starts the transfer that `message` (MsgSnap) announces. */
   start(message: Message, exporter: StateExporter, nowMs: number): void {
     assert(!this.#outgoing.has(message.to), 'one snapshot transfer to a member at a time');

@@ -13,12 +13,8 @@ export const Cell = {
   role: 0,
   term: 1,
   leaderPosition: 2,
-  commitIndex: 3,
-  appliedIndex: 4,
-  revision: 5,
-  alarms: 6,
-  turns: 7,
-  publishedAttributes: 8,
+  alarms: 3,
+  publishedAttributes: 4,
   count: 16,
 } as const;
 
@@ -104,7 +100,6 @@ export interface MemberBoot {
 export interface MemberReport {
   readonly lastTerm: number;
   readonly lastIndex: number;
-  readonly appliedIndex: number;
   /** True when this start founded the member's log. */
   readonly founded: boolean;
 }

@@ -4,14 +4,15 @@
 #   fetch-etcd-35.sh TARGET_DIRECTORY
 #
 # apt itself does the work with its own private state: one source list, its own package lists and archives below the
-# target, so the machine's apt configuration is neither read for sources nor changed. Packages are signed by the
-# Debian archive keys that the machine already trusts. The result is TARGET/usr/bin/etcd and TARGET/usr/bin/etcdctl;
+# target. Of the machine's apt configuration only the mirror's address is read, and nothing is changed. Packages are
+# signed by the Debian archive keys that the machine already trusts. The result is TARGET/usr/bin/etcd and TARGET/usr/bin/etcdctl;
 # when both are there the script does nothing. Concurrent runs are safe: each works in its own directory and the last
 # step is a rename.
 set -eu
 
 target=$1
-mirror=${KVORUM_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this machine's apt uses for Debian itself; trixie stands beside the release that is installed.
+mirror=${KVORUM_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -v security | head -n 1)}
 suite=trixie
 
 if [ -x "$target/usr/bin/etcd" ] && [ -x "$target/usr/bin/etcdctl" ]; then
