@@ -9,12 +9,40 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
+/** Hears a stream's answers. */
+export interface StreamListener {
+  /** One response message, the listener's to keep. */
+  message(bytes: Uint8Array): void;
+  /** The stream is over: with an error, or in order (undefined). Heard once, and nothing after it. */
+  end(error: EtcdError | undefined): void;
+}
+
+/** The caller's end of a stream. */
+export interface ClientStream {
+  /** Sends one encoded request message; it is copied before the call returns. */
+  send(request: Uint8Array): void;
+  /** No more requests follow. */
+  halfClose(): void;
+  /** Gives the stream up: the listener hears nothing any more. */
+  cancel(): void;
+  /** Asks for no more messages for now; a few that are on their way may still come. */
+  pause(): void;
+  resume(): void;
+}
+
+export interface StreamOptions {
+  /** etcd's `hasleader`: the server ends the stream when it knows no leader. */
+  readonly requireLeader?: boolean;
+}
+
 export interface Channel {
   /**
    * Sends one encoded request and resolves with the encoded response, which the caller may keep. Rejects with
    * EtcdError, or with the signal's reason. The channel copies `request` before it returns.
    */
   unary(method: Method, request: Uint8Array, options?: CallOptions): Promise<Uint8Array>;
+  /** Opens a stream. Failures, that of connecting too, come to `listener.end`, never before this returns. */
+  stream(method: Method, listener: StreamListener, options?: StreamOptions): ClientStream;
 }
 
 /** A call that failed: etcd's own text, and the gRPC status code it came with. */

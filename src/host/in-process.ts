@@ -10,6 +10,9 @@ import type { MemberPort, Waiter } from './member-port.js';
 /** A client whose calls go to the member `port` names at the time of each call. */
 export function inProcessClient(port: () => MemberPort): EtcdClient {
   const channel: Channel = {
+    stream: () => {
+      throw new Error('streams come with the next commit');
+    },
     unary: (method, request, options) =>
       new Promise((resolve, reject) => {
         new InProcessCall(port(), method, request, options ?? {}, resolve, reject);

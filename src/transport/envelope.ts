@@ -1,9 +1,10 @@
 /**
  * What a record on a ring means: the kinds of envelope and the flags beside them.
  *
- *   host -> member    Open, Message, HalfClose, Cancel          id = the call, chosen by the host
- *   member -> host    Reply, Message, End, Ready                id = the call it answers
+ *   host -> member    Open, Message, HalfClose, Cancel, Credit  id = the call, chosen by the host
+ *   member -> host    Reply, Message, FanOut, End, Ready        id = the call it answers
  *   member -> member  Raft, SnapshotChunk, SnapshotAck          id = the transfer for the snapshot kinds, else 0
+ *   member -> member  PeerCall, PeerReply                       id = the call, chosen by the asker
  *
  * Numbers are only ever compared within one process: they may change from release to release.
  * Invariant: a kind is in [1, 255]; 0 marks the skipped end of a ring (see layout.ts) and is never sent.
@@ -31,6 +32,14 @@ export const EnvelopeKind = {
   Ready: 10,
   /** A small notice between host and member that has to keep its place among the requests; aux = which one. */
   Control: 11,
+  /** One message body for many streams of the host, each with a head of its own: see fan-out.ts. */
+  FanOut: 12,
+  /** host -> member: the stream `id` has taken this many bytes (payload: u32) of its messages; more may be sent. */
+  Credit: 13,
+  /** member -> member: a request that only the leader can answer; aux = method number, id = the asker's. Lossy. */
+  PeerCall: 14,
+  /** The answer to a PeerCall, aux = an error's number or 0. Lossy. */
+  PeerReply: 15,
 } as const;
 
 export type EnvelopeKind = (typeof EnvelopeKind)[keyof typeof EnvelopeKind];

@@ -19,6 +19,7 @@ function clientAnswering<Name extends MessageName>(name: Name, answer: MessageIn
       sent.push({ path: methodByNumber(method)!.path, request: request.slice(), options });
       return Promise.resolve(encode(name, answer));
     },
+    stream: () => assert.fail('no stream is opened'),
   };
   return { client: createClient(channel), sent };
 }
@@ -218,7 +219,10 @@ test('compact, status, memberList', async () => {
 
 test('what the channel rejects with comes out as it is', async () => {
   const failure = new EtcdError(3, 'etcdserver: key is not provided');
-  const client = createClient({ unary: () => Promise.reject(failure) });
+  const client = createClient({
+    unary: () => Promise.reject(failure),
+    stream: () => assert.fail('no stream is opened'),
+  });
   await assert.rejects(client.put('', ''), error => error === failure && failure.code === 3);
   await assert.rejects(client.get(''), { name: 'EtcdError', code: 3, message: 'etcdserver: key is not provided' });
 });

@@ -62,8 +62,11 @@ export interface Call {
    * they must not change any more and are not copied, which is worth it from some 10 KiB on.
    */
   reply(message: Uint8Array, given?: boolean): void;
-  /** Sends one message of several (`given` as above). False: enough is queued, wait for `drain`. */
-  sendMessage(message: Uint8Array, given?: boolean): boolean;
+  /**
+   * Sends one message of several (`given` as above). False: enough is queued, wait for `drain`. `head`, when given, is
+   * the message's beginning and `message` its rest: one body can so be shared by many calls. The head is copied.
+   */
+  sendMessage(message: Uint8Array, given?: boolean, head?: Uint8Array): boolean;
   /** Ends the call with a status; with code 0, after the messages that were sent. */
   end(code: number, text: string): void;
 }

@@ -10,6 +10,7 @@
  * of response and RST_STREAM goes to the client.
  */
 
+import { concatBytes, EMPTY_BYTES } from '../../base/bytes.js';
 import { GrpcCode } from '../../wire/errors.js';
 import { HeaderSet } from '../http2/hpack/encoder.js';
 import type { HeaderField } from '../http2/hpack/field.js';
@@ -118,8 +119,8 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#stream.release();
   }
 
-  sendMessage(message: Uint8Array, given = false): boolean {
-    return this.#state === CallState.Running && this.#send(message, given);
+  sendMessage(message: Uint8Array, given = false, head?: Uint8Array): boolean {
+    return this.#state === CallState.Running && this.#send(message, given, head);
   }
 
   end(code: number, text: string): void {
@@ -198,15 +199,23 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     else this.#stream.sendHeaders(trailersOnly(code, text), true);
   }
 
-  #send(message: Uint8Array, given: boolean): boolean {
-    const packed = this.#head.gzip ? pack(message) : undefined;
+  #send(message: Uint8Array, given: boolean, head = EMPTY_BYTES): boolean {
+    const whole = this.#head.gzip && head.length > 0 ? concatBytes(head, message) : message;
+    const packed = this.#head.gzip ? pack(whole) : undefined;
     if (!this.#headersSent) {
       this.#headersSent = true;
       this.#stream.sendHeaders(this.#head.gzip ? responseHeadersGzip : responseHeaders, false);
     }
-    const body = packed ?? message;
-    writePrefix(packed === undefined ? 0 : 1, body.length);
-    return this.#stream.sendData(prefix, body, given || packed !== undefined);
+    if (packed !== undefined) {
+      writePrefix(1, packed.length);
+      return this.#stream.sendData(prefix, packed, true);
+    }
+    writePrefix(0, head.length + message.length);
+    if (head.length === 0) return this.#stream.sendData(prefix, message, given);
+    const start = new Uint8Array(prefixBytes + head.length);
+    start.set(prefix);
+    start.set(head, prefixBytes);
+    return this.#stream.sendData(start, message, given);
   }
 
   #compressed(flag: number, message: Uint8Array) {

@@ -25,6 +25,15 @@ import {
   writeMetaRevision,
 } from './storage.js';
 
+/** Follows the changes of the key space as they are made; those read at start are not told. */
+export interface ChangeListener {
+  /**
+   * One change of the write under way, in order. `record` is the stored record, for a tombstone one with nothing but
+   * the key; it is never written again and may be kept.
+   */
+  changed(main: number, sub: number, tombstone: boolean, slot: number, record: Uint8Array): void;
+}
+
 const FIRST_REVISION = 1;
 /** The compact revision of a store that was never compacted. */
 const NEVER_COMPACTED = -1;
@@ -32,6 +41,7 @@ const NEVER_COMPACTED = -1;
 export class Mvcc {
   readonly storage: MvccStorage;
   readonly index = new KeyIndex();
+  listener: ChangeListener | undefined;
   #currentRevision = FIRST_REVISION;
   #compactRevision = NEVER_COMPACTED;
   #finishedCompactRevision = NEVER_COMPACTED;
@@ -97,12 +107,9 @@ export class Mvcc {
     const slot = this.index.put(key, main, sub);
     const createRevision = this.index.table.createdMain(slot);
     const version = this.index.table.version(slot);
-    this.storage.putRecord(
-      main,
-      sub,
-      false,
-      encodeKeyValue({ key, createRevision, modRevision: main, version, value, lease }),
-    );
+    const record = encodeKeyValue({ key, createRevision, modRevision: main, version, value, lease });
+    this.storage.putRecord(main, sub, false, record);
+    this.listener?.changed(main, sub, false, slot, record);
     return main;
   }
 
@@ -117,7 +124,9 @@ export class Mvcc {
       const sub = this.#changes;
       this.#changes = sub + 1;
       this.index.tombstone(slot, main, sub);
-      this.storage.putRecord(main, sub, true, tombstoneRecord(this.index.table.key(slot)));
+      const record = tombstoneRecord(this.index.table.key(slot));
+      this.storage.putRecord(main, sub, true, record);
+      this.listener?.changed(main, sub, true, slot, record);
     }
     return slots.length;
   }
