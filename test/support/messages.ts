@@ -55,6 +55,15 @@ LeaseTimeToLiveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:granted
 StatusRequest
 StatusResponse 1:header:ResponseHeader 2:version:string 3:dbSize:int64 4:leader:uint64 5:raftIndex:uint64 \
  6:raftTerm:uint64 7:raftAppliedIndex:uint64 8:errors:string* 9:dbSizeInUse:int64 10:isLearner:bool
+WatchRequest 1:create_request:WatchCreateRequest 2:cancel_request:WatchCancelRequest \
+ 3:progress_request:WatchProgressRequest
+WatchCreateRequest 1:key:bytes 2:range_end:bytes 3:start_revision:int64 4:progress_notify:bool 5:filters:enum* \
+ 6:prev_kv:bool 7:watch_id:int64 8:fragment:bool
+WatchCancelRequest 1:watch_id:int64
+WatchProgressRequest
+WatchResponse 1:header:ResponseHeader 2:watch_id:int64 3:created:bool 4:canceled:bool 5:compact_revision:int64 \
+ 6:cancel_reason:string 7:fragment:bool 11:events:Event*
+Event 1:type:enum 2:kv:KeyValue 3:prev_kv:KeyValue
 HashKVRequest 1:revision:int64
 HashKVResponse 1:header:ResponseHeader 2:hash:uint32 3:compact_revision:int64 4:hash_revision:int64
 `;
