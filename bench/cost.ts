@@ -213,7 +213,7 @@ async function applyCost(directory: string): Promise<number> {
         quotaBackendBytes: -1,
         storage,
         members: unused,
-        leases: { has: () => false },
+        minimumLeaseTtlSeconds: 2,
       }),
   );
   const request = newInternalRequest();

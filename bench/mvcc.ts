@@ -76,7 +76,7 @@ const applier = new Applier({
   quotaBackendBytes: -1,
   storage,
   members: { applyAttributes: () => {}, applyClusterVersion: () => {} },
-  leases: { has: () => false },
+  minimumLeaseTtlSeconds: 2,
 });
 
 const prng = new Prng(1);

@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { Applier, type ApplierStorage } from '../../src/member/apply/applier.js';
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly } from '../../src/member/apply/check.js';
 import type { Reply } from '../../src/member/apply/reply.js';
+import { encodeLeaseRecord, leaseKey } from '../../src/member/lease/lease-record.js';
 import type { KvHash } from '../../src/member/mvcc/hash.js';
 import type { Entry } from '../../src/member/raft/types.js';
 import {
@@ -26,6 +27,7 @@ export interface SubjectStore extends ApplierStorage {
 }
 
 export interface SubjectOptions {
+  /** Leases that the store holds from the beginning, without an entry that grants them. */
   readonly leases?: readonly bigint[];
   readonly quotaBackendBytes?: number;
   readonly memberId?: bigint;
@@ -121,13 +123,16 @@ export class KvSubject<Store extends SubjectStore = SubjectStore> {
 
   #open(): Applier {
     const { leases = [], quotaBackendBytes = 0, memberId = 0xa1n } = this.#options;
+    for (const id of leases) {
+      this.store.put('lease', leaseKey(id), encodeLeaseRecord({ id, ttlSeconds: 3600, remainingSeconds: 0 }));
+    }
     return new Applier({
       clusterId: subjectClusterId,
       memberId,
       quotaBackendBytes,
       storage: this.store,
       members: { applyAttributes: () => {}, applyClusterVersion: () => {} },
-      leases: { has: id => leases.includes(id) },
+      minimumLeaseTtlSeconds: 2,
     });
   }
 

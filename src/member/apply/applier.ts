@@ -9,7 +9,7 @@
  * cannot be decoded has no effect, on no member: to end all of them, and again after every restart, would help nobody.
  */
 import { assert, fail } from '../../base/assert.js';
-import type { MemberBoot } from '../../transport/control.js';
+import type { MemberBoot, MemberSettings } from '../../transport/control.js';
 import { EtcdErrorCode } from '../../wire/errors.js';
 import { ResponseHeaderTemplate } from '../../wire/header.js';
 import { InternalField, type InternalRequest } from '../../wire/internal.js';
@@ -25,21 +25,24 @@ import {
 import { ProtoError } from '../../wire/proto.js';
 import { decode, encode } from '../../wire/schema.js';
 import { decodeTxnRequest, type TxnRequest } from '../../wire/txn.js';
+import { type LeaseStorage, Lessor } from '../lease/lessor.js';
 import { Background } from '../mvcc/background.js';
 import { Mvcc } from '../mvcc/mvcc.js';
 import type { MvccStorage } from '../mvcc/storage.js';
-import type { LeaseLookup } from '../mvcc/txn.js';
 import type { Entry } from '../raft/types.js';
 import { AlarmAction, type AlarmMember, type AlarmStorage, Alarms, AlarmType } from './alarms.js';
-import { type ApplyContext, CappedLayer, CorruptLayer, type Layer, QuotaLayer, StoreLayer } from './layers.js';
-import { costOfPut, costOfTxn, Quota } from './quota.js';
+import { CappedLayer, CorruptLayer, type Layer, QuotaLayer, StoreLayer } from './layers.js';
+import { LeaseStore } from './leases.js';
+import { COST_OF_LEASE_GRANT, costOfPut, costOfTxn, Quota } from './quota.js';
 import { Reader } from './reader.js';
-import type { Reply } from './reply.js';
+import type { ApplyContext, Reply } from './reply.js';
 
 /** What applying needs of the state store beside the key space's part. */
-export interface ApplierStorage extends MvccStorage, AlarmStorage {
+export interface ApplierStorage extends MvccStorage, AlarmStorage, LeaseStorage {
   get(table: 'meta', key: Uint8Array): Uint8Array | undefined;
-  put(table: 'meta' | 'alarm', key: Uint8Array, value: Uint8Array): void;
+  put(table: 'meta' | 'alarm' | 'lease', key: Uint8Array, value: Uint8Array): void;
+  delete(table: 'alarm' | 'lease', key: Uint8Array): void;
+  list(table: 'alarm' | 'lease'): [key: Uint8Array, value: Uint8Array][];
   setApplied(index: number, term: number): void;
   sizeBytes(): number;
 }
@@ -57,21 +60,38 @@ export interface ApplierOptions {
   readonly quotaBackendBytes: number;
   readonly storage: ApplierStorage;
   readonly members: ApplierMembers;
-  readonly leases: LeaseLookup;
+  readonly minimumLeaseTtlSeconds: number;
 }
 
-/** An applier over a member's stores. There are no leases yet: none exists. */
+/** An applier over a member's stores. */
 export function createApplier(boot: MemberBoot, storage: ApplierStorage, members: ApplierMembers): Applier {
   const identity = boot.members[boot.position];
   assert(identity !== undefined, 'a member knows itself');
-  const { quotaBackendBytes } = boot.settings;
-  const leases = { has: () => false };
-  return new Applier({ clusterId: boot.clusterId, memberId: identity.id, quotaBackendBytes, storage, members, leases });
+  return new Applier({
+    clusterId: boot.clusterId,
+    memberId: identity.id,
+    quotaBackendBytes: boot.settings.quotaBackendBytes,
+    storage,
+    members,
+    minimumLeaseTtlSeconds: minimumLeaseTtlSeconds(boot.settings),
+  });
+}
+
+/** One and a half election timeouts, counted in whole ticks and rounded up to seconds as etcd does. */
+export function minimumLeaseTtlSeconds({
+  electionTimeoutMs,
+  heartbeatIntervalMs,
+}: Pick<MemberSettings, 'electionTimeoutMs' | 'heartbeatIntervalMs'>): number {
+  const electionTicks = Math.floor(electionTimeoutMs / heartbeatIntervalMs);
+  return Math.ceil((Math.floor((electionTicks * 3) / 2) * heartbeatIntervalMs) / 1_000);
 }
 
 export class Applier {
   readonly mvcc: Mvcc;
+  /** Advanced by the turn; promoted and asked what is due while this member leads. */
+  readonly lessor: Lessor;
   readonly #options: ApplierOptions;
+  readonly #leaseStore: LeaseStore;
   readonly #background: Background;
   readonly #reader: Reader;
   readonly #alarms: Alarms;
@@ -83,15 +103,25 @@ export class Applier {
   #wantsNoSpaceAlarm = false;
 
   constructor(options: ApplierOptions) {
-    const { clusterId, memberId, quotaBackendBytes, storage, leases } = options;
+    const { clusterId, memberId, quotaBackendBytes, storage } = options;
     this.#options = options;
     this.#header = new ResponseHeaderTemplate(clusterId, memberId);
-    this.mvcc = new Mvcc(storage);
+    const minimumTtlSeconds = options.minimumLeaseTtlSeconds;
+    this.lessor = new Lessor({ storage, minimumTtlSeconds, checkpointPersist: true });
+    this.mvcc = new Mvcc(storage, this.lessor);
+    this.#leaseStore = new LeaseStore(this.mvcc, this.lessor, this.#header);
     this.#background = new Background(this.mvcc);
     this.#reader = new Reader(this.mvcc, this.#header);
     this.#alarms = new Alarms(storage);
     this.#quota = new Quota(quotaBackendBytes, () => storage.sizeBytes());
-    const store = new StoreLayer(this.mvcc, this.#background, leases, this.#reader, this.#header);
+    const store = new StoreLayer({
+      mvcc: this.mvcc,
+      background: this.#background,
+      leases: this.lessor,
+      leaseStore: this.#leaseStore,
+      reader: this.#reader,
+      header: this.#header,
+    });
     this.#base = new QuotaLayer(store, this.#quota, () => {
       if (!this.#alarms.has(AlarmType.NoSpace)) this.#wantsNoSpaceAlarm = true;
     });
@@ -134,6 +164,11 @@ export class Applier {
   /** The same for a transaction. */
   admitsTxn(request: TxnRequest): boolean {
     return this.#admits(costOfTxn(request));
+  }
+
+  /** The same for the grant of a lease. */
+  admitsLeaseGrant(): boolean {
+    return this.#admits(COST_OF_LEASE_GRANT);
   }
 
   /** An entry without effect here: a leader's empty one, or a configuration change that others have applied. */
@@ -204,6 +239,16 @@ export class Applier {
         return this.#top.range(decodeRangeRequest(data.subarray(bodyStart, bodyEnd)), context);
       case InternalField.Compaction:
         return this.#top.compact(decodeCompactionRequest(data, bodyStart, bodyEnd), context);
+      case InternalField.LeaseGrant:
+        return this.#top.leaseGrant(decode('etcdserverpb.LeaseGrantRequest', data, bodyStart, bodyEnd), context);
+      case InternalField.LeaseRevoke:
+        return this.#top.leaseRevoke(decode('etcdserverpb.LeaseRevokeRequest', data, bodyStart, bodyEnd), context);
+      case InternalField.LeaseCheckpoint:
+        // No alarm stops it: it only says what the leader's clock has seen.
+        return this.#leaseStore.checkpoint(
+          decode('etcdserverpb.LeaseCheckpointRequest', data, bodyStart, bodyEnd),
+          context,
+        );
       case InternalField.Alarm:
         return this.#alarm(data.subarray(bodyStart, bodyEnd), context);
       case InternalField.ClusterVersionSet:

@@ -24,16 +24,10 @@ import { encodeTxnResponse, type TxnRequest } from '../../wire/txn.js';
 import type { Background } from '../mvcc/background.js';
 import type { Mvcc } from '../mvcc/mvcc.js';
 import { applyDeleteRange, applyPut, applyTxn, type LeaseLookup } from '../mvcc/txn.js';
-import { costOfPut, costOfTxn, type Quota } from './quota.js';
+import type { LeaseGrantRequest, LeaseRevokeRequest, LeaseStore } from './leases.js';
+import { COST_OF_LEASE_GRANT, costOfPut, costOfTxn, type Quota } from './quota.js';
 import type { Reader } from './reader.js';
-import type { Reply } from './reply.js';
-
-/** The entry that is applied: what its answer depends on beside the request. */
-export interface ApplyContext {
-  readonly raftTerm: number;
-  /** Whether somebody waits for the answer here. */
-  readonly wanted: boolean;
-}
+import type { ApplyContext, Reply } from './reply.js';
 
 export interface Layer {
   range(request: RangeRequest, context: ApplyContext): Reply | undefined;
@@ -41,23 +35,36 @@ export interface Layer {
   deleteRange(request: DeleteRangeRequest, context: ApplyContext): Reply | undefined;
   txn(request: TxnRequest, context: ApplyContext): Reply | undefined;
   compact(request: CompactionRequest, context: ApplyContext): Reply | undefined;
+  leaseGrant(request: LeaseGrantRequest, context: ApplyContext): Reply | undefined;
+  leaseRevoke(request: LeaseRevokeRequest, context: ApplyContext): Reply | undefined;
 }
 
 const CORRUPT: Reply = { error: EtcdErrorCode.Corrupt };
 const NO_SPACE: Reply = { error: EtcdErrorCode.NoSpace };
+
+export interface StoreParts {
+  readonly mvcc: Mvcc;
+  readonly background: Background;
+  readonly leases: LeaseLookup;
+  readonly leaseStore: LeaseStore;
+  readonly reader: Reader;
+  readonly header: ResponseHeaderTemplate;
+}
 
 /** The store itself. */
 export class StoreLayer implements Layer {
   readonly #mvcc: Mvcc;
   readonly #background: Background;
   readonly #leases: LeaseLookup;
+  readonly #leaseStore: LeaseStore;
   readonly #reader: Reader;
   readonly #header: ResponseHeaderTemplate;
 
-  constructor(mvcc: Mvcc, background: Background, leases: LeaseLookup, reader: Reader, header: ResponseHeaderTemplate) {
+  constructor({ mvcc, background, leases, leaseStore, reader, header }: StoreParts) {
     this.#mvcc = mvcc;
     this.#background = background;
     this.#leases = leases;
+    this.#leaseStore = leaseStore;
     this.#reader = reader;
     this.#header = header;
   }
@@ -92,6 +99,14 @@ export class StoreLayer implements Layer {
     if (physical) return { afterCompaction: revision };
     return { ok: encodeCompactionResponse(this.#header, this.#mvcc.currentRevision, raftTerm) };
   }
+
+  leaseGrant(request: LeaseGrantRequest, context: ApplyContext): Reply | undefined {
+    return this.#leaseStore.grant(request, context);
+  }
+
+  leaseRevoke(request: LeaseRevokeRequest, context: ApplyContext): Reply | undefined {
+    return this.#leaseStore.revoke(request, context);
+  }
 }
 
 /** Applies whatever comes, so that members stay equal, and tells client and `exceeded` that the quota is used up. */
@@ -118,6 +133,12 @@ export class QuotaLayer implements Layer {
     return allowed ? reply : this.#refused(reply);
   }
 
+  leaseGrant(request: LeaseGrantRequest, context: ApplyContext): Reply | undefined {
+    const allowed = this.#quota.allows(COST_OF_LEASE_GRANT);
+    const reply = this.#next.leaseGrant(request, context);
+    return allowed ? reply : this.#refused(reply);
+  }
+
   range(request: RangeRequest, context: ApplyContext): Reply | undefined {
     return this.#next.range(request, context);
   }
@@ -128,6 +149,10 @@ export class QuotaLayer implements Layer {
 
   compact(request: CompactionRequest, context: ApplyContext): Reply | undefined {
     return this.#next.compact(request, context);
+  }
+
+  leaseRevoke(request: LeaseRevokeRequest, context: ApplyContext): Reply | undefined {
+    return this.#next.leaseRevoke(request, context);
   }
 
   /** An error of the request's own goes before that of the quota. */
@@ -165,6 +190,14 @@ export class CappedLayer implements Layer {
   compact(request: CompactionRequest, context: ApplyContext): Reply | undefined {
     return this.#next.compact(request, context);
   }
+
+  leaseGrant(): Reply {
+    return NO_SPACE;
+  }
+
+  leaseRevoke(request: LeaseRevokeRequest, context: ApplyContext): Reply | undefined {
+    return this.#next.leaseRevoke(request, context);
+  }
 }
 
 /** While a CORRUPT alarm is active: nothing at all. */
@@ -186,6 +219,14 @@ export class CorruptLayer implements Layer {
   }
 
   compact(): Reply {
+    return CORRUPT;
+  }
+
+  leaseGrant(): Reply {
+    return CORRUPT;
+  }
+
+  leaseRevoke(): Reply {
     return CORRUPT;
   }
 }

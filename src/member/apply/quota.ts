@@ -1,7 +1,9 @@
 /**
  * The backend quota: what a request may add to the state file.
  *
- *   put  256 + key + value          txn  the dearer of its two branches, nested transactions not counted
+ *   put          256 + key + value
+ *   txn          the dearer of its two branches, nested transactions not counted
+ *   lease grant  64
  *
  * A request without cost always passes. The costs are etcd's, its blind spot for nested transactions included: the
  * NOSPACE layer decides by them, and members that decide differently come apart.
@@ -13,6 +15,7 @@ import type { RequestOp, TxnRequest } from '../../wire/txn.js';
 export const QUOTA_BYTES_DEFAULT = 2 * 1024 * 1024 * 1024;
 
 const PUT_OVERHEAD_BYTES = 256;
+export const COST_OF_LEASE_GRANT = 64;
 
 export function costOfPut(request: PutRequest): number {
   return PUT_OVERHEAD_BYTES + request.key.length + request.value.length;

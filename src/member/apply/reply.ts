@@ -1,6 +1,14 @@
-/** What a request comes to: the encoded response, an error of the one table, or a promise to answer later. */
+/** What applying takes and gives beside the request: who waits, and what it comes to. */
 import type { EtcdErrorCode } from '../../wire/errors.js';
 
+/** The entry that is applied: what its answer depends on beside the request. */
+export interface ApplyContext {
+  readonly raftTerm: number;
+  /** Whether somebody waits for the answer here. */
+  readonly wanted: boolean;
+}
+
+/** What a request comes to: the encoded response, an error of the one table, or a promise to answer later. */
 export type Reply =
   | { readonly ok: Uint8Array }
   | { readonly error: EtcdErrorCode; readonly detail?: string }

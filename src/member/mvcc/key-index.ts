@@ -67,20 +67,22 @@ export class KeyIndex {
     this.#tree.changed(slot, main, -1);
   }
 
-  /** Adds a stored put at start, in revision order, with what its record says about its generation. */
-  restorePut(key: Uint8Array, main: number, sub: number, createdMain: number, version: number): void {
+  /** Adds a stored put at start, in revision order, with what its record says about its generation. Returns the slot. */
+  restorePut(key: Uint8Array, main: number, sub: number, createdMain: number, version: number): number {
     const slot = this.#obtain(key);
     const liveChange = this.table.live(slot) ? 0 : 1;
     this.table.put(slot, main, sub, createdMain, version);
     this.#tree.changed(slot, main, liveChange);
+    return slot;
   }
 
   /** Adds a stored tombstone at start, in revision order; compaction may have kept it without any put before it. */
-  restoreTombstone(key: Uint8Array, main: number, sub: number): void {
+  restoreTombstone(key: Uint8Array, main: number, sub: number): number {
     const slot = this.#obtain(key);
     const liveChange = this.table.live(slot) ? -1 : 0;
     this.table.tombstone(slot, main, sub);
     this.#tree.changed(slot, main, liveChange);
+    return slot;
   }
 
   /** Number of keys of the range that exist at `atMain`. */

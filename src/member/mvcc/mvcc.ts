@@ -34,13 +34,21 @@ export interface ChangeListener {
   changed(main: number, sub: number, tombstone: boolean, slot: number, record: Uint8Array): void;
 }
 
+/** Follows which lease every key that exists names in its newest record, from the start on. */
+export interface LeaseAttachments {
+  /** A put of the key (`lease` as in its record, 0n for none) or its deletion (0n). */
+  attach(slot: number, lease: bigint): void;
+}
+
 const FIRST_REVISION = 1;
 /** The compact revision of a store that was never compacted. */
 const NEVER_COMPACTED = -1;
+const NOBODY: LeaseAttachments = { attach() {} };
 
 export class Mvcc {
   readonly storage: MvccStorage;
   readonly index = new KeyIndex();
+  readonly #attachments: LeaseAttachments;
   listener: ChangeListener | undefined;
   #currentRevision = FIRST_REVISION;
   #compactRevision = NEVER_COMPACTED;
@@ -50,8 +58,9 @@ export class Mvcc {
   #changes = 0;
 
   /** Reads what the store holds: all records once, in revision order. */
-  constructor(storage: MvccStorage) {
+  constructor(storage: MvccStorage, attachments: LeaseAttachments = NOBODY) {
     this.storage = storage;
+    this.#attachments = attachments;
     this.#finishedCompactRevision = readMetaRevision(storage, FINISHED_COMPACT_KEY) ?? NEVER_COMPACTED;
     const scheduled = readMetaRevision(storage, SCHEDULED_COMPACT_KEY) ?? NEVER_COMPACTED;
     this.#compactRevision = Math.max(this.#finishedCompactRevision, scheduled);
@@ -109,6 +118,7 @@ export class Mvcc {
     const version = this.index.table.version(slot);
     const record = encodeKeyValue({ key, createRevision, modRevision: main, version, value, lease });
     this.storage.putRecord(main, sub, false, record);
+    this.#attachments.attach(slot, lease);
     this.listener?.changed(main, sub, false, slot, record);
     return main;
   }
@@ -126,6 +136,7 @@ export class Mvcc {
       this.index.tombstone(slot, main, sub);
       const record = tombstoneRecord(this.index.table.key(slot));
       this.storage.putRecord(main, sub, true, record);
+      this.#attachments.attach(slot, 0n);
       this.listener?.changed(main, sub, true, slot, record);
     }
     return slots.length;
@@ -166,18 +177,21 @@ export class Mvcc {
     writeMetaRevision(this.storage, FINISHED_COMPACT_KEY, revision);
   }
 
-  /** Builds the index; returns the largest main seen. */
+  /** Builds the index and tells who names which lease; returns the largest main seen. */
   #restoreIndex(): number {
     let newest = 0;
     this.storage.scanRecords({ main: 0, sub: 0 }, (main, sub, tombstone, value) => {
       newest = main;
       if (tombstone) {
-        this.index.restoreTombstone(recordKey(value), main, sub);
+        const slot = this.index.restoreTombstone(recordKey(value), main, sub);
+        this.#attachments.attach(slot, 0n);
       } else if (value.length === 0) {
-        this.index.restorePut(recordKey(value), main, sub, main, 1);
+        const slot = this.index.restorePut(recordKey(value), main, sub, main, 1);
+        this.#attachments.attach(slot, 0n);
       } else {
-        const { key, createRevision, version } = decodeKeyValue(value);
-        this.index.restorePut(key, main, sub, createRevision, version);
+        const { key, createRevision, version, lease } = decodeKeyValue(value);
+        const slot = this.index.restorePut(key, main, sub, createRevision, version);
+        this.#attachments.attach(slot, lease);
       }
       return true;
     });
