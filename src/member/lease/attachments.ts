@@ -23,11 +23,6 @@ export class Attachments {
   readonly #groups = new Map<bigint, Group>();
   readonly #groupOf = new Map<number, Group>();
 
-  /** Keys that hang on any lease. */
-  get size(): number {
-    return this.#groupOf.size;
-  }
-
   /** Hangs a key on a lease and takes it off the one it hung on; 0n only takes it off. */
   attach(slot: number, id: bigint): void {
     if (id === 0n && this.#groupOf.size === 0) return;
@@ -44,11 +39,6 @@ export class Attachments {
     const slots = this.#groups.get(id)?.slots;
     if (slots === undefined) return [];
     return typeof slots === 'number' ? [slots] : [...slots];
-  }
-
-  /** The lease that a key hangs on, or 0n. */
-  leaseOf(slot: number): bigint {
-    return this.#groupOf.get(slot)?.id ?? 0n;
   }
 
   /** Asserts the invariants, for tests. */

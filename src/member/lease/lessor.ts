@@ -106,10 +106,6 @@ export class Lessor {
     if (nowMs > this.#nowMs) this.#nowMs = nowMs;
   }
 
-  get size(): number {
-    return this.#leases.size;
-  }
-
   // Replicated: the same on every member.
 
   has(id: bigint): boolean {

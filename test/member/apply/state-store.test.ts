@@ -6,7 +6,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Prng } from '../../../src/base/prng.js';
 import { FORMAT_VERSION } from '../../../src/member/store/stamp.js';
+import { stateDirectory } from '../../../src/member/store/state-directory.js';
 import { StateStore } from '../../../src/member/store/state-store.js';
+import { StateExporter } from '../../../src/member/transfer/exporter.js';
+import { StateImporter } from '../../../src/member/transfer/importer.js';
+import { InternalField } from '../../../src/wire/internal.js';
+import { encode } from '../../../src/wire/schema.js';
 import { compact, fromKey, keysOf, put, range, remove, run } from '../../support/kv-requests.js';
 import { KvSubject } from '../../support/kv-subject.js';
 import { MemoryStateStore } from '../../support/memory-state-store.js';
@@ -95,3 +100,58 @@ test('a crash between any two steps of a compaction of the newest delete keeps t
     await subject.store.close();
   }
 });
+
+test('leases, their checkpoints and their keys survive a restart and a transfer to another member', async () => {
+  const name = `leases-${opened++}`;
+  const subject = new KvSubject<StateStore>(open(name));
+  for (const [ID, TTL] of [
+    [5n, 600n],
+    [-6n, 700n],
+    [7n, 800n],
+  ] as const) {
+    subject.propose(InternalField.LeaseGrant, encode('etcdserverpb.LeaseGrantRequest', { ID, TTL }));
+  }
+  const checkpoints = [{ ID: 5n, remaining_TTL: 100n }];
+  subject.propose(InternalField.LeaseCheckpoint, encode('etcdserverpb.LeaseCheckpointRequest', { checkpoints }));
+  for (const key of ['a', 'b', 'c']) run(subject, put(key, 'v', { lease: 5n }));
+  run(subject, put('b', 'v', { lease: -6n }));
+  run(subject, remove('a'));
+  subject.propose(InternalField.LeaseRevoke, encode('etcdserverpb.LeaseRevokeRequest', { ID: 7n }));
+  const expected = ['5 101/600 c', '-6 701/700 b'];
+  assert.deepEqual(leasesOf(subject), expected);
+
+  subject.store.commit();
+  const exporter = StateExporter.start(subject.store);
+  const target = join(directory, `received-${opened++}`);
+  const stamp = { clusterId: 1n, memberId: 3n, formatVersion: FORMAT_VERSION };
+  const importer = new StateImporter({ directory: target, generation: 2, stamp, mapSizeBytes: 1 << 28 });
+  for (let frame = exporter.next(); frame !== undefined; frame = exporter.next()) importer.write(frame);
+  exporter.close();
+  importer.finish();
+  const store = StateStore.open({ directory: stateDirectory(target, 2), stamp, mapSizeBytes: 1 << 28, durable: false });
+  const received = new KvSubject<StateStore>(store, { memberId: 3n }, [...subject.log]);
+  assert.deepEqual(leasesOf(received), expected);
+
+  await subject.store.close();
+  subject.restart(open(name));
+  assert.deepEqual(leasesOf(subject), expected);
+  for (const member of [subject, received]) {
+    member.propose(InternalField.LeaseRevoke, encode('etcdserverpb.LeaseRevokeRequest', { ID: 5n }));
+    assert.deepEqual(leasesOf(member), ['-6 701/700 b']);
+    assert.equal(keysOf(run(member, range('\0', { range_end: fromKey }))), 'b');
+  }
+  assert.deepEqual(received.hash(0), subject.hash(0));
+  await Promise.all([subject.store.close(), store.close()]);
+});
+
+/** Every lease of a member that becomes primary: id, seconds left and granted, keys. */
+function leasesOf({ applier }: KvSubject<StateStore>): string[] {
+  const { lessor, mvcc } = applier;
+  lessor.check();
+  lessor.promote(1_000);
+  return lessor.list().map(id => {
+    const { remainingSeconds, grantedSeconds, slots } = lessor.timeToLive(id)!;
+    const keys = slots.map(slot => Buffer.from(mvcc.index.table.key(slot)).toString());
+    return `${id} ${remainingSeconds}/${grantedSeconds} ${keys.sort().join(' ')}`;
+  });
+}
