@@ -7,7 +7,7 @@
 import { StartError } from '../host/data-directory.js';
 import { type ClusterOptions, type LogLevel, logLevels } from '../host/options.js';
 
-type FlagKind = 'text' | 'number' | 'boolean';
+type FlagKind = 'text' | 'number' | 'duration' | 'boolean';
 
 interface Flag {
   readonly name: string;
@@ -44,6 +44,18 @@ export const flags: readonly Flag[] = [
     kind: 'number',
     placeholder: 'BYTES',
     help: 'store size that raises NOSPACE (0: 2 GiB, negative: no quota)',
+  },
+  {
+    name: 'watch-progress-notify-interval',
+    kind: 'duration',
+    placeholder: 'TIME',
+    help: 'how often a quiet watcher hears of the revision, if it asked to (default 10m)',
+  },
+  {
+    name: 'feature-gates',
+    kind: 'text',
+    placeholder: 'GATES',
+    help: 'LeaseCheckpoint=true replicates the time that long leases have left',
   },
   {
     name: 'log-level',
@@ -125,6 +137,8 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     maxTxnOps: numberOf(values, 'max-txn-ops'),
     maxRequestBytes: numberOf(values, 'max-request-bytes'),
     quotaBackendBytes: numberOf(values, 'quota-backend-bytes'),
+    watchProgressNotifyIntervalMs: durationOf(values, 'watch-progress-notify-interval'),
+    leaseCheckpoint: gateOf(values, 'LeaseCheckpoint'),
     logLevel: level as LogLevel,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;
@@ -153,6 +167,46 @@ function numberOf(values: FlagValues, name: string): number | undefined {
   if (text === undefined) return undefined;
   if (!/^-?\d+$/.test(text)) throw new StartError(`--${name} is a whole number, not ${text}`);
   return Number(text);
+}
+
+/** Milliseconds of a duration in Go's syntax: `100ms`, `1m30s`; a plain 0 is no time. */
+function durationOf(values: FlagValues, name: string): number | undefined {
+  const text = values.get(name);
+  if (text === undefined) return undefined;
+  if (text === '0') return 0;
+  const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
+  if (parts.length === 0 || parts.map(([part]) => part).join('') !== text) {
+    throw new StartError(`--${name} is a duration like 500ms, 10s or 1m30s, not ${text}`);
+  }
+  return parts.reduce((sum, [, number, unit]) => sum + Number(number) * (unitMs[unit as string] as number), 0);
+}
+
+/** etcd's feature gates that mean something here; the others are known by name and ignored. */
+const gateNames = [
+  'LeaseCheckpoint',
+  'LeaseCheckpointPersist',
+  'StopGRPCServiceOnDefrag',
+  'InitialCorruptCheck',
+  'CompactHashCheck',
+  'TxnModeWriteWithSharedBuffer',
+  'SetMemberLocalAddr',
+  'AllAlpha',
+  'AllBeta',
+];
+
+/** Whether `--feature-gates` opens a gate; undefined when it does not name it. */
+function gateOf(values: FlagValues, gate: string): boolean | undefined {
+  let open: boolean | undefined;
+  for (const item of (values.get('feature-gates') ?? '').split(',').filter(part => part !== '')) {
+    const [name = '', value = ''] = item.split('=');
+    if (!gateNames.includes(name)) throw new StartError(`--feature-gates: unrecognized feature gate: ${name}`);
+    if (value !== 'true' && value !== 'false') {
+      throw new StartError(`--feature-gates: ${name} is true or false, not ${value || 'empty'}`);
+    }
+    if (name === gate) open = value === 'true';
+  }
+  return open;
 }
 
 function suggestion(name: string): string {

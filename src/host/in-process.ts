@@ -2,17 +2,24 @@
  * The in-process channel: the client library's requests go into a member's ring exactly as a gRPC call's do, only
  * without sockets, HTTP/2 and trailers.
  */
-import { type Channel, createClient, type EtcdClient, EtcdError } from '../client/client.js';
+import { concatBytes } from '../base/bytes.js';
+import {
+  type Channel,
+  type ClientStream,
+  EtcdError,
+  type StreamListener,
+  type StreamOptions,
+} from '../client/channel.js';
+import { createClient, type EtcdClient } from '../client/client.js';
+import { CreditReturn } from '../transport/stream-credit.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import type { Method } from '../wire/methods.js';
-import type { MemberPort, Waiter } from './member-port.js';
+import type { MemberPort, StreamWaiter, Waiter } from './member-port.js';
 
 /** A client whose calls go to the member `port` names at the time of each call. */
 export function inProcessClient(port: () => MemberPort): EtcdClient {
   const channel: Channel = {
-    stream: () => {
-      throw new Error('streams come with the next commit');
-    },
+    stream: (method, listener, options) => new InProcessStream(port(), method, listener, options ?? {}),
     unary: (method, request, options) =>
       new Promise((resolve, reject) => {
         new InProcessCall(port(), method, request, options ?? {}, resolve, reject);
@@ -79,6 +86,69 @@ class InProcessCall implements Waiter {
   #settle(): void {
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#signal?.removeEventListener('abort', this.#onAbort);
+  }
+}
+
+class InProcessStream implements ClientStream, StreamWaiter {
+  readonly #listener: StreamListener;
+  readonly #port: MemberPort;
+  readonly #credit = new CreditReturn();
+  readonly #streamId: number;
+  #paused = false;
+  #cancelled = false;
+
+  constructor(port: MemberPort, method: Method, listener: StreamListener, options: StreamOptions) {
+    this.#listener = listener;
+    this.#port = port;
+    this.#streamId = port.openStream(method, options.requireLeader ?? false, this);
+  }
+
+  // The caller's end (ClientStream).
+
+  send(request: Uint8Array): void {
+    this.#port.send(this.#streamId, request);
+  }
+
+  halfClose(): void {
+    this.#port.halfClose(this.#streamId);
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+    this.#port.cancel(this.#streamId);
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#giveBack(this.#credit.drained());
+  }
+
+  // What the member answers (StreamWaiter).
+
+  received(message: Uint8Array, given: boolean, head: Uint8Array | undefined): void {
+    if (this.#cancelled) return;
+    // A fanned out body is shared with other streams, which is no harm as long as nobody writes to it.
+    const whole =
+      head !== undefined && head.length > 0 ? concatBytes(head, message) : given ? message : message.slice();
+    this.#giveBack(this.#credit.sent(whole.length, !this.#paused));
+    this.#listener.message(whole);
+  }
+
+  ended(code: EtcdErrorCode | 0, detail: string): void {
+    if (this.#cancelled) return;
+    const error = code === 0 ? undefined : failure(code, detail);
+    // Never before the constructor's caller has the stream.
+    queueMicrotask(() => {
+      if (!this.#cancelled) this.#listener.end(error);
+    });
+  }
+
+  #giveBack(bytes: number): void {
+    if (bytes > 0) this.#port.credit(this.#streamId, bytes);
   }
 }
 

@@ -2,16 +2,21 @@
  * The host's end of one member's rings: requests out, replies in.
  *
  *     open(method, bytes, waiter) --ring--> member --ring--> waiter.reply(bytes) | waiter.end(code, detail)
+ *     openStream, send*, halfClose? --ring--> member --ring--> waiter.received* ... waiter.ended(code, detail)
  *
  * Requests of one tick leave together: the doorbell rings once per batch, not per request. The port knows nothing of
  * sockets: a gRPC call, the in-process client and the health check are all just waiters.
  *
- * Invariants: a waiter hears reply or end exactly once (B2); requests are never dropped, a full ring backs up in memory
- * and a backlog over `backlogBytesMax` refuses new requests.
+ * A stream may be sent `streamCreditBytes` ahead; its waiter gives credit back for what its client has taken. The member
+ * holds watch events back without credit, so a client that reads slowly costs that much memory and no more.
+ *
+ * Invariants: a waiter hears reply or end exactly once (B2) and nothing after it; requests are never dropped, a full
+ * ring backs up in memory and a backlog over `backlogBytesMax` refuses new requests.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import type { Doorbell } from '../transport/doorbell.js';
 import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { readFanOut } from '../transport/fan-out.js';
 import type { LinkBuffers } from '../transport/layout.js';
 import { Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
@@ -27,6 +32,17 @@ export interface Waiter {
   end(code: EtcdErrorCode, detail: string): void;
 }
 
+/** Who hears the answers of a stream. */
+export interface StreamWaiter {
+  /**
+   * One message. `given`: it may be kept and is never written again; otherwise it is a view that is valid during the
+   * call only. With a `head`, that goes before it; the head is always such a view.
+   */
+  received(message: Uint8Array, given: boolean, head: Uint8Array | undefined): void;
+  /** The stream is over; code 0: in order. */
+  ended(code: EtcdErrorCode | 0, detail: string): void;
+}
+
 /** What a member tells its host beside answers. */
 export interface PortEvents {
   /** The member has a leader and its attributes are known to the cluster. */
@@ -38,11 +54,14 @@ export interface PortEvents {
 /** Bytes that may wait for room in a member's ring before its clients are told to slow down. */
 const backlogBytesMax = 64 * 1024 * 1024;
 
+/** The payload of the credit that is being sent. */
+const creditBytes = new Uint8Array(4);
+
 /** Records handled before other work of the main thread gets its turn. */
 const recordsPerDrain = 4096;
 
 export class MemberPort {
-  readonly #pending = new PendingTable<Waiter>();
+  readonly #pending = new PendingTable<Waiter | StreamWaiter>();
   readonly #events: PortEvents;
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
@@ -62,7 +81,7 @@ export class MemberPort {
   detach(): void {
     this.#sender = undefined;
     this.#receiver = undefined;
-    this.#pending.drain(waiter => waiter.end(ErrorCode.Stopped, ''));
+    this.#pending.drain(waiter => endWaiter(waiter, ErrorCode.Stopped, ''));
   }
 
   /**
@@ -70,27 +89,48 @@ export class MemberPort {
    * waiter was ended at once.
    */
   open(method: Method, request: Uint8Array, requireLeader: boolean, waiter: Waiter): number {
-    const sender = this.#sender;
-    if (sender === undefined) {
-      waiter.end(ErrorCode.Stopped, '');
-      return -1;
-    }
-    const requestId = sender.backlogBytes > backlogBytesMax ? -1 : this.#pending.add(waiter);
-    if (requestId === -1) {
-      waiter.end(ErrorCode.RequestTooManyRequests, '');
-      return -1;
-    }
+    const requestId = this.#enter(waiter);
+    if (requestId === -1) return -1;
     const flags = requireLeader ? FLAG_END | FLAG_REQUIRE_LEADER : FLAG_END;
-    sender.send(EnvelopeKind.Open, method, requestId, request, EMPTY_BYTES, flags);
-    this.#scheduleFlush();
+    this.#send(EnvelopeKind.Open, method, requestId, request, flags);
     return requestId;
+  }
+
+  /** Opens a stream; returns its id for the calls below, or -1 when the waiter was ended at once. */
+  openStream(method: Method, requireLeader: boolean, waiter: StreamWaiter): number {
+    const streamId = this.#enter(waiter);
+    if (streamId === -1) return -1;
+    this.#send(EnvelopeKind.Open, method, streamId, EMPTY_BYTES, requireLeader ? FLAG_REQUIRE_LEADER : 0);
+    return streamId;
+  }
+
+  /** Sends one more message of a stream; it is copied. A client that fills the backlog alone loses the stream. */
+  send(streamId: number, message: Uint8Array): void {
+    const waiter = this.#pending.get(streamId);
+    if (waiter === undefined || this.#sender === undefined) return;
+    if (this.#sender.backlogBytes > backlogBytesMax) {
+      this.cancel(streamId);
+      endWaiter(waiter, ErrorCode.RequestTooManyRequests, '');
+      return;
+    }
+    this.#send(EnvelopeKind.Message, 0, streamId, message);
+  }
+
+  /** The client has sent its last message. */
+  halfClose(streamId: number): void {
+    if (this.#pending.get(streamId) !== undefined) this.#send(EnvelopeKind.HalfClose, 0, streamId, EMPTY_BYTES);
+  }
+
+  /** The stream's client has taken `bytes` more of its messages. */
+  credit(streamId: number, bytes: number): void {
+    if (this.#pending.get(streamId) === undefined) return;
+    new DataView(creditBytes.buffer).setUint32(0, bytes, true);
+    this.#send(EnvelopeKind.Credit, 0, streamId, creditBytes);
   }
 
   /** The client gave up: the waiter is forgotten and the member told to drop what it can. */
   cancel(requestId: number): void {
-    if (this.#pending.take(requestId) === undefined || this.#sender === undefined) return;
-    this.#sender.send(EnvelopeKind.Cancel, 0, requestId, EMPTY_BYTES);
-    this.#scheduleFlush();
+    if (this.#pending.take(requestId) !== undefined) this.#send(EnvelopeKind.Cancel, 0, requestId, EMPTY_BYTES);
   }
 
   /** The thread of the member at `position` has ended: a leader that is gone is not waited for. */
@@ -111,12 +151,21 @@ export class MemberPort {
 
   readonly #handle = (kind: number, aux: number, requestId: number, payload: Uint8Array): void => {
     switch (kind) {
-      case EnvelopeKind.Reply:
-        this.#pending.take(requestId)?.reply(payload);
+      case EnvelopeKind.Reply: {
+        const waiter = this.#pending.take(requestId);
+        if (waiter !== undefined && 'reply' in waiter) waiter.reply(payload);
+        return;
+      }
+      case EnvelopeKind.Message:
+        this.#message(requestId, payload, !(payload.buffer instanceof SharedArrayBuffer), undefined);
+        return;
+      case EnvelopeKind.FanOut:
+        readFanOut(payload, (streamId, head, body) => this.#message(streamId, body, true, head));
         return;
       case EnvelopeKind.End: {
-        const code = isEtcdErrorCode(aux) ? aux : ErrorCode.Stopped;
-        this.#pending.take(requestId)?.end(code, Buffer.from(payload).toString('utf8'));
+        const waiter = this.#pending.take(requestId);
+        const code = isEtcdErrorCode(aux) ? aux : 0;
+        if (waiter !== undefined) endWaiter(waiter, code, Buffer.from(payload).toString('utf8'));
         return;
       }
       case EnvelopeKind.Ready:
@@ -126,6 +175,28 @@ export class MemberPort {
         if (aux === ControlNotice.Log) this.#events.log(payload);
     }
   };
+
+  #message(streamId: number, message: Uint8Array, given: boolean, head: Uint8Array | undefined): void {
+    const waiter = this.#pending.get(streamId);
+    if (waiter !== undefined && 'received' in waiter) waiter.received(message, given, head);
+  }
+
+  /** Enters a waiter; -1 when it was ended at once. */
+  #enter(waiter: Waiter | StreamWaiter): number {
+    if (this.#sender === undefined) {
+      endWaiter(waiter, ErrorCode.Stopped, '');
+      return -1;
+    }
+    const id = this.#sender.backlogBytes > backlogBytesMax ? -1 : this.#pending.add(waiter);
+    if (id === -1) endWaiter(waiter, ErrorCode.RequestTooManyRequests, '');
+    return id;
+  }
+
+  #send(kind: number, aux: number, id: number, payload: Uint8Array, flags = 0): void {
+    if (this.#sender === undefined) return;
+    this.#sender.send(kind, aux, id, payload, EMPTY_BYTES, flags);
+    this.#scheduleFlush();
+  }
 
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
@@ -137,4 +208,10 @@ export class MemberPort {
     this.#flushScheduled = false;
     this.#sender?.flush();
   };
+}
+
+/** A unary request has no end without an error: code 0 is a member's mistake and tells its client as little as possible. */
+function endWaiter(waiter: Waiter | StreamWaiter, code: EtcdErrorCode | 0, detail: string): void {
+  if ('received' in waiter) waiter.ended(code, detail);
+  else waiter.end(code === 0 ? ErrorCode.Stopped : code, detail);
 }

@@ -30,6 +30,10 @@ export interface ClusterOptions {
   readonly maxRequestBytes?: number;
   /** 0 = etcd's default (2 GiB), negative = none. */
   readonly quotaBackendBytes?: number;
+  /** etcd's --watch-progress-notify-interval; default 10 minutes, at least 100 ms. */
+  readonly watchProgressNotifyIntervalMs?: number;
+  /** Replicate the time that long leases have left, so that a new leader does not start them over. Default false. */
+  readonly leaseCheckpoint?: boolean;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
 }
@@ -55,6 +59,9 @@ export interface ResolvedOptions {
 export const defaultClientPorts: readonly number[] = [2379, 22379, 32379, 42379, 52379, 62379, 12379];
 /** Peer ports likewise. Nothing listens there: peer URLs only enter the ids, so that ids mean what etcd's mean. */
 const peerPorts: readonly number[] = [12380, 22380, 32380, 42380, 52380, 62380, 2380];
+
+/** etcd's defaultLeaseCheckpointInterval. */
+const leaseCheckpointIntervalMs = 5 * 60 * 1000;
 
 export const membersMax = 7;
 
@@ -96,6 +103,8 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     maxTxnOps: options.maxTxnOps ?? 128,
     maxRequestBytes: options.maxRequestBytes ?? 1_572_864,
     quotaBackendBytes: options.quotaBackendBytes ?? 0,
+    watchProgressNotifyIntervalMs: options.watchProgressNotifyIntervalMs || 600_000,
+    leaseCheckpointIntervalMs: options.leaseCheckpoint === true ? leaseCheckpointIntervalMs : 0,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [
@@ -105,6 +114,7 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     ['snapshotCatchUpEntries', '--snapshot-catchup-entries', 0],
     ['maxTxnOps', '--max-txn-ops', 1],
     ['maxRequestBytes', '--max-request-bytes', 1],
+    ['watchProgressNotifyIntervalMs', '--watch-progress-notify-interval', 100],
   ] as const) {
     const value = settings[name];
     if (!Number.isSafeInteger(value) || value < min) {

@@ -1,15 +1,16 @@
 /**
  * From a gRPC call to a member's ring and back. One router per endpoint: the member whose endpoint was called answers.
  *
- * Unary request bytes go to the member as they came; the main thread decodes nothing of them. Health checks are the
+ * Request bytes go to the member as they came; the main thread decodes nothing of them. Health checks are the
  * one service answered here, as in etcd: they speak of the server, not of the store.
  */
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
-import { type Method, methodByPath, unknownMethodText } from '../wire/methods.js';
+import { type Method, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { openHealth } from './api/health.js';
 import { isServed, notServedText } from './api/routes.js';
 import { type Call, type CallListener, deafListener, type Service } from './grpc/call.js';
 import type { MemberPort, Waiter } from './member-port.js';
+import { StreamCall } from './stream-call.js';
 
 /** The service behind one member's endpoint. */
 export function memberService(port: MemberPort): Service {
@@ -22,6 +23,7 @@ export function memberService(port: MemberPort): Service {
       const { grpcCode, message } = etcdError(EtcdErrorCode.InvalidClientApiVersion);
       return refuse(call, grpcCode, message);
     }
+    if (info.kind !== MethodKind.Unary) return new StreamCall(call, info.method, port);
     return new UnaryCall(call, info.method, port);
   };
 }

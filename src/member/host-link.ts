@@ -5,13 +5,28 @@ import { EMPTY_BYTES } from '../base/bytes.js';
 import type { MemberBoot } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { ControlNotice, EnvelopeKind } from '../transport/envelope.js';
+import { FanOutTargets } from '../transport/fan-out.js';
 import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
+import { ProtoWriter } from '../wire/proto.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
+/** Keeps a record of fanned out events well below the ring's size. */
+const targetsPerRecord = 4_096;
+
+const fieldWriter = new ProtoWriter(64);
+
+/** WatchResponse.watch_id; id 0 is left out, as always in proto3. Valid until the next call. */
+function watchIdField(watchId: bigint): Uint8Array {
+  if (watchId === 0n) return EMPTY_BYTES;
+  fieldWriter.reset().bigint64Field(2, watchId);
+  return fieldWriter.finish();
+}
+
 export class HostLink {
+  readonly #targets = new FanOutTargets();
   readonly #sender: Sender;
   readonly #receiver: Receiver;
 
@@ -28,6 +43,28 @@ export class HostLink {
   /** Answers a unary request: the response message, status OK. The bytes are copied. */
   reply(requestId: number, message: Uint8Array): void {
     this.#sender.send(EnvelopeKind.Reply, 0, requestId, message);
+  }
+
+  /** One message of a stream. The bytes are copied. */
+  message(streamId: number, message: Uint8Array): void {
+    this.#sender.send(EnvelopeKind.Message, 0, streamId, message);
+  }
+
+  /** One WatchResponse without its watch_id for many watchers. Everything is copied. */
+  fanOut(streamIds: readonly number[], watchIds: readonly bigint[], body: Uint8Array): void {
+    for (let from = 0; from < streamIds.length; from += targetsPerRecord) {
+      const to = Math.min(from + targetsPerRecord, streamIds.length);
+      this.#targets.reset();
+      for (let at = from; at < to; at += 1) {
+        this.#targets.add(streamIds[at] as number, watchIdField(watchIds[at] as bigint));
+      }
+      this.#sender.send(EnvelopeKind.FanOut, 0, 0, body, this.#targets.finish());
+    }
+  }
+
+  /** Ends a stream in order. */
+  endStream(streamId: number): void {
+    this.#sender.send(EnvelopeKind.End, 0, streamId, EMPTY_BYTES);
   }
 
   /** Ends a request with an error of the table. */

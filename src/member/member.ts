@@ -3,7 +3,7 @@
  *
  *     turn:  drain rings -> tick -> propose, ask reads
  *            -> while Raft has something ready: send now, persist, send after, apply, advance
- *            -> serve reads -> a slice of background work -> publish cells -> flush rings
+ *            -> serve reads -> flush answers -> tell watchers -> a slice of background work -> flush rings
  *
  * A turn is synchronous: nothing else runs in this thread meanwhile, and whatever arrives during its disk write is the
  * next turn's batch. Sleeping is park.ts's business alone.
@@ -12,13 +12,18 @@
  * or on a quorum (replies); applied <= committed <= persisted; any error of the log or the store ends the thread.
  */
 import { assert } from '../base/assert.js';
+import { Prng } from '../base/prng.js';
 import { alarmBit, Cell, type MemberBoot, type MemberReport, StatusCells } from '../transport/control.js';
-import { ControlNotice, EnvelopeKind, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
+import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
 import { HostLink } from './host-link.js';
+import { LeaseCalls } from './lease-calls.js';
+import { LeaseExpiry } from './lease-expiry.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
+import { PeerCalls } from './peer-calls.js';
 import { PeerLinks } from './peer-links.js';
 import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
@@ -26,12 +31,17 @@ import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready
 import { Reads } from './reads.js';
 import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
+import { Streams } from './streams.js';
+import { WatchHub } from './watch/watch-hub.js';
 
 /** Records of one ring handled in one turn: a batch must fit one log write that does not delay heartbeats. */
 const recordsPerTurn = 4096;
 
 /** Background work (compaction, hashing) gets this many records a turn. */
 const backgroundRecordsPerTurn = 1_000;
+
+/** What a request may weigh beyond --max-request-bytes (etcd: grpcOverheadBytes); a watch response is cut there. */
+const grpcOverheadBytes = 512 * 1024;
 
 /** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
 const requestTimeoutBaseMs = 5_000;
@@ -45,6 +55,11 @@ export class Member implements Turning {
   readonly #proposals: Proposals;
   readonly #reads: Reads;
   readonly #requests: Requests;
+  readonly #calls: PeerCalls;
+  readonly #leases: LeaseCalls;
+  readonly #leaseExpiry: LeaseExpiry;
+  readonly #watches: WatchHub;
+  readonly #streams: Streams;
   readonly #publisher: Publisher;
   readonly #snapshotSender: SnapshotSender;
   readonly #snapshotReceiver: SnapshotReceiver;
@@ -79,6 +94,28 @@ export class Member implements Turning {
       this.#host.log(ok ? 'info' : 'warn', 'snapshot transfer ended', { to: to.toString(16), ok });
     });
     this.#snapshotReceiver = new SnapshotReceiver(() => createImporter(this.#open));
+    const header = new ResponseHeaderTemplate(boot.clusterId, identity.id);
+    this.#calls = new PeerCalls(this.#peers, boot.incarnation, boot.settings.electionTimeoutMs);
+    this.#leaseExpiry = new LeaseExpiry(this.#open, this.#proposals, this.#idMember);
+    this.#leases = new LeaseCalls({
+      host: this.#host,
+      peers: this.#peers,
+      calls: this.#calls,
+      reads: this.#reads,
+      open: this.#open,
+      header,
+      clearCheckpoint: id => this.#leaseExpiry.clearCheckpoint(id),
+      endStream: (id, error) => this.#streams.end(id, error),
+    });
+    this.#watches = new WatchHub(this.#open.state.applier.mvcc, {
+      header,
+      raftTerm: () => this.#open.raft.term,
+      sink: this.#host,
+      progressNotifyIntervalMs: boot.settings.watchProgressNotifyIntervalMs,
+      responseBytesMax: boot.settings.maxRequestBytes + grpcOverheadBytes,
+      prng: new Prng(boot.seed),
+    });
+    this.#streams = new Streams(this.#host, this.#watches, this.#leases, boot.settings.electionTimeoutMs);
     this.#requests = new Requests({
       host: this.#host,
       proposals: this.#proposals,
@@ -86,6 +123,7 @@ export class Member implements Turning {
       open: this.#open,
       idMember: this.#idMember,
       settings: boot.settings,
+      leases: this.#leases,
     });
     this.#publishCells();
     this.#publishAlarms();
@@ -126,7 +164,8 @@ export class Member implements Turning {
   async close(): Promise<void> {
     if (this.#ending === 'crash') return;
     this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
-    this.#reads.failAll(read => this.#fail(read.requestId, EtcdErrorCode.Stopped));
+    this.#reads.failAll(read => this.#requests.readFailed(read, EtcdErrorCode.Stopped));
+    this.#streams.failAll(streamId => this.#fail(streamId, EtcdErrorCode.Stopped));
     this.#requests.failAll(requestId => this.#fail(requestId, EtcdErrorCode.Stopped));
     this.#snapshotSender.abandon();
     this.#host.flush();
@@ -138,6 +177,7 @@ export class Member implements Turning {
   turn(nowMs: number, ticked: boolean): number {
     this.#nowMs = nowMs;
     const { raft } = this.#open;
+    this.#open.state.applier.lessor.advance(nowMs);
     let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
     more = this.#peers.drain(recordsPerTurn, nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
@@ -145,7 +185,9 @@ export class Member implements Turning {
     }
     if (ticked) this.#tick();
     this.#publisher.offer(nowMs, this.#open.state.applier);
+    this.#leaseExpiry.turn();
     this.#proposals.offer(raft);
+    this.#leases.offer(nowMs);
     this.#reads.ask(raft, nowMs);
     while (raft.hasReady()) {
       const ready = raft.ready();
@@ -155,11 +197,13 @@ export class Member implements Turning {
     }
     for (const { importer } of this.#received.splice(0)) importer.abandon();
     this.#publishCells();
-    // Answers leave before housekeeping, which may take milliseconds.
+    // Answers leave before watch events and housekeeping, which may take milliseconds.
     this.#host.flush();
     this.#peers.flush(ticked);
+    this.#watches.deliver();
     this.#snapshotSender.pump(nowMs);
-    const busy = this.#requests.background(backgroundRecordsPerTurn);
+    let busy = this.#requests.background(backgroundRecordsPerTurn);
+    busy = this.#watches.step(nowMs, backgroundRecordsPerTurn) || busy;
     this.#keepHouse();
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
@@ -187,19 +231,30 @@ export class Member implements Turning {
     this.#snapshotSender.acknowledge(from, transferId, sequence, this.#nowMs);
   }
 
+  peerCall(from: bigint, method: number, callId: number, payload: Uint8Array): void {
+    this.#leases.peerCall(from, method, callId, payload);
+  }
+
+  peerReply(from: bigint, callId: number, errorCode: number, payload: Uint8Array): void {
+    this.#calls.reply(from, callId, errorCode, payload);
+  }
+
   readonly #onHostRecord = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number): void => {
-    if (kind === EnvelopeKind.Cancel) {
+    if (kind === EnvelopeKind.Message) this.#streams.message(id, payload, this.#nowMs);
+    else if (kind === EnvelopeKind.Credit) this.#streams.credit(id, payload);
+    else if (kind === EnvelopeKind.HalfClose) this.#streams.halfClose(id);
+    else if (kind === EnvelopeKind.Cancel) {
       this.#proposals.cancel(id);
       this.#reads.cancel(id);
       this.#requests.cancel(id);
+      this.#streams.cancel(id);
     } else if (kind === EnvelopeKind.Control) {
       if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
     } else if (kind === EnvelopeKind.Open) {
-      if ((flags & FLAG_REQUIRE_LEADER) !== 0 && this.#open.raft.leader === NO_MEMBER) {
-        this.#host.end(id, EtcdErrorCode.NoLeader);
-      } else {
-        this.#requests.open(aux, id, payload, this.#nowMs);
-      }
+      const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
+      if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
+      else if ((flags & FLAG_END) === 0) this.#streams.open(aux, id, requiresLeader);
+      else this.#requests.open(aux, id, payload, this.#nowMs);
     }
   };
 
@@ -209,7 +264,10 @@ export class Member implements Turning {
     this.#proposals.expire(this.#nowMs, this.#requestTimeoutMs, leader, (proposal, error) =>
       this.#fail(proposal.requestId, error),
     );
-    this.#reads.expire(this.#nowMs, this.#requestTimeoutMs, (read, error) => this.#fail(read.requestId, error));
+    this.#reads.expire(this.#nowMs, this.#requestTimeoutMs, (read, error) => this.#requests.readFailed(read, error));
+    this.#calls.expire(this.#nowMs);
+    this.#leases.expire(this.#nowMs, this.#requestTimeoutMs);
+    this.#streams.checkLeader(this.#nowMs, this.#open.raft.leader !== NO_MEMBER);
   }
 
   /** One batch of Raft's work, in the only order that keeps its promises (raft/types.ts). */
@@ -251,7 +309,11 @@ export class Member implements Turning {
     const formerGeneration = this.#open.log.stateGeneration;
     this.#open.log.installSnapshot(metadata, received.importer.generation, ready.hardState);
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
+    // What watchers were not told yet of the former state is read from it before it is closed.
+    this.#watches.deliver();
     replaceState(this.#open, formerGeneration);
+    this.#open.state.applier.lessor.advance(this.#nowMs);
+    this.#watches.replaceStore(this.#open.state.applier.mvcc);
     this.#requests.stateReplaced();
     this.#publishAlarms();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
@@ -266,9 +328,11 @@ export class Member implements Turning {
       this.#snapshotSender.abandon();
       this.#leadsCommitted = false;
     }
+    this.#leaseExpiry.leads(role === Role.Leader);
+    this.#calls.leaderChanged(leader);
     if (position === previous || position === -1) return;
     this.#leaderElectedMs = this.#nowMs;
-    this.#reads.leaderChanged(read => this.#fail(read.requestId, EtcdErrorCode.LeaderChanged));
+    this.#reads.leaderChanged(read => this.#requests.readFailed(read, EtcdErrorCode.LeaderChanged));
     this.#host.log('info', 'leader known', { leader: leader.toString(16), term: this.#open.raft.term });
   }
 

@@ -19,6 +19,8 @@ export interface PeerHandler {
   raft(message: Message): void;
   snapshotChunk(from: MemberId, transferId: number, sequence: number, payload: Uint8Array): void;
   snapshotAck(from: MemberId, transferId: number, sequence: number): void;
+  peerCall(from: MemberId, method: number, callId: number, payload: Uint8Array): void;
+  peerReply(from: MemberId, callId: number, errorCode: number, payload: Uint8Array): void;
 }
 
 interface Peer {
@@ -80,18 +82,29 @@ export class PeerLinks {
 
   /** Sends a piece of a snapshot; false when the ring has no room now. */
   sendChunk(to: MemberId, transferId: number, sequence: number, payload: Uint8Array): boolean {
-    const peer = this.#byId.get(to);
-    if (peer === undefined) return false;
-    peer.urgent = true;
-    return peer.sender.trySend(EnvelopeKind.SnapshotChunk, sequence & 0xffff, transferId, payload);
+    return this.#sendUrgent(to, EnvelopeKind.SnapshotChunk, sequence & 0xffff, transferId, payload);
   }
 
   /** Acknowledges a piece of a snapshot. A lost acknowledgement ends the transfer by its timeout. */
   sendAck(to: MemberId, transferId: number, sequence: number): void {
+    this.#sendUrgent(to, EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, EMPTY_BYTES);
+  }
+
+  /** Asks a peer (peer-calls.ts); lost when its ring has no room. */
+  sendCall(to: MemberId, method: number, callId: number, payload: Uint8Array): void {
+    this.#sendUrgent(to, EnvelopeKind.PeerCall, method, callId, payload);
+  }
+
+  /** Answers a peer's call, with an error's number or 0; lost when its ring has no room. */
+  sendReply(to: MemberId, callId: number, errorCode: number, payload: Uint8Array): void {
+    this.#sendUrgent(to, EnvelopeKind.PeerReply, errorCode, callId, payload);
+  }
+
+  #sendUrgent(to: MemberId, kind: EnvelopeKind, aux: number, id: number, payload: Uint8Array): boolean {
     const peer = this.#byId.get(to);
-    if (peer === undefined) return;
+    if (peer === undefined) return false;
     peer.urgent = true;
-    peer.sender.trySend(EnvelopeKind.SnapshotAck, sequence & 0xffff, transferId, EMPTY_BYTES);
+    return peer.sender.trySend(kind, aux, id, payload);
   }
 
   /** Handles what peers sent, at most `recordsMax` from each. Returns true when a peer may have more. */
@@ -121,9 +134,11 @@ export class PeerLinks {
 
 /** What a record from the peer `from` means to the member. */
 function handlerOf(from: MemberId, handler: PeerHandler): MessageHandler {
-  return (kind, aux, transferId, payload) => {
+  return (kind, aux, id, payload) => {
     if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
-    else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, transferId, aux, payload);
-    else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, transferId, aux);
+    else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, id, aux, payload);
+    else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, id, aux);
+    else if (kind === EnvelopeKind.PeerCall) handler.peerCall(from, aux, id, payload);
+    else if (kind === EnvelopeKind.PeerReply) handler.peerReply(from, id, aux, payload);
   };
 }

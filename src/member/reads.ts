@@ -11,12 +11,15 @@
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { Raft } from './raft/raft.js';
+import type { MemberId } from './raft/types.js';
 
-/** A read of the host: `payload` is the request's own copy. */
+/** A read of the host, or of a peer (`from`); `payload` is the request's own copy. */
 export interface Read {
   readonly requestId: number;
   readonly method: number;
   readonly payload: Uint8Array;
+  /** The member that asks; its calls have ids of their own. */
+  readonly from?: MemberId;
 }
 
 interface Round {
@@ -130,10 +133,10 @@ export class Reads {
 
   /** The client went away. */
   cancel(requestId: number): void {
-    const keep = (read: Read): boolean => read.requestId !== requestId;
+    const keep = (read: Read): boolean => read.requestId !== requestId || read.from !== undefined;
     this.#collected = this.#collected.filter(keep);
     for (const round of [...this.#asked.values(), ...this.#refused]) {
-      const at = round.reads.findIndex(read => read.requestId === requestId);
+      const at = round.reads.findIndex(read => !keep(read));
       if (at !== -1) round.reads.splice(at, 1);
     }
     this.#confirmed = this.#confirmed.map(round => ({ index: round.index, reads: round.reads.filter(keep) }));

@@ -27,6 +27,7 @@ import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly, isSeriali
 import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import type { Reply } from './apply/reply.js';
 import type { HostLink } from './host-link.js';
+import type { LeaseCalls } from './lease-calls.js';
 import { memberMessage } from './membership/members.js';
 import type { OpenMember } from './open.js';
 import type { Proposal, Proposals } from './proposals.js';
@@ -41,6 +42,7 @@ export interface RequestContext {
   readonly open: OpenMember;
   readonly idMember: number;
   readonly settings: MemberSettings;
+  readonly leases: LeaseCalls;
 }
 
 export class Requests {
@@ -77,9 +79,19 @@ export class Requests {
       case Method.KvTxn:
         this.#answerTxn(read.requestId, decodeTxnRequest(read.payload));
         return;
-      default:
+      case Method.MemberList:
         this.#answerMemberList(read.requestId);
+        return;
+      default:
+        this.#context.leases.serve(read);
     }
+  }
+
+  /** A read that could not be confirmed. */
+  readFailed(read: Read, error: EtcdErrorCode): void {
+    const ofLeases = read.method === Method.LeaseKeepAlive || read.method === Method.LeaseTimeToLive;
+    if (ofLeases) this.#context.leases.failed(read, error);
+    else this.#context.host.end(read.requestId, error);
   }
 
   /** The entry of a proposal was applied with this outcome. */
@@ -116,10 +128,12 @@ export class Requests {
   cancel(requestId: number): void {
     this.#compactions = this.#compactions.filter(waiting => waiting.requestId !== requestId);
     this.#hashes.delete(requestId);
+    this.#context.leases.cancel(requestId);
   }
 
   /** The member stops. */
   failAll(visit: (requestId: number) => void): void {
+    this.#context.leases.failAll(visit);
     for (const { requestId } of this.#compactions) visit(requestId);
     for (const requestId of this.#hashes.keys()) visit(requestId);
     this.#compactions = [];
@@ -143,6 +157,17 @@ export class Requests {
         // Decoded only to refuse what cannot be: an entry must be readable by every member.
         decodeCompactionRequest(payload);
         return this.#propose(InternalField.Compaction, requestId, method, payload, nowMs);
+      case Method.LeaseGrant:
+        return this.#leaseGrant(requestId, payload, nowMs);
+      case Method.LeaseRevoke:
+        decode('etcdserverpb.LeaseRevokeRequest', payload);
+        return this.#propose(InternalField.LeaseRevoke, requestId, method, payload, nowMs);
+      case Method.LeaseTimeToLive:
+        this.#context.leases.timeToLive(requestId, payload, nowMs);
+        return undefined;
+      case Method.LeaseLeases:
+        this.#answerLeases(requestId);
+        return undefined;
       case Method.Alarm:
         decode('etcdserverpb.AlarmRequest', payload);
         return this.#propose(InternalField.Alarm, requestId, method, payload, nowMs);
@@ -188,6 +213,28 @@ export class Requests {
     if (isSerializable(request)) this.#answerTxn(requestId, request);
     else this.#waitForRead(requestId, Method.KvTxn, payload);
     return undefined;
+  }
+
+  /** Without an id the member chooses one, as etcd does: its request ids are unique, and positive without the sign. */
+  #leaseGrant(requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+    const { idMember, open, proposals } = this.#context;
+    const request = decode('etcdserverpb.LeaseGrantRequest', payload);
+    if (!open.state.applier.admitsLeaseGrant()) return EtcdErrorCode.NoSpace;
+    let { ID } = request;
+    while (ID === 0n) ID = BigInt.asUintN(63, (BigInt(idMember) << 48n) | BigInt(proposals.nextCounter()));
+    const body = ID === request.ID ? payload : encode('etcdserverpb.LeaseGrantRequest', { ...request, ID });
+    return this.#propose(InternalField.LeaseGrant, requestId, Method.LeaseGrant, body, nowMs);
+  }
+
+  #answerLeases(requestId: number): void {
+    const { host, open } = this.#context;
+    const leases = open.state.applier.lessor.list().map(ID => ({ ID }));
+    host.reply(requestId, encode('etcdserverpb.LeaseLeasesResponse', { header: this.#header(), leases }));
+  }
+
+  #header() {
+    const { raft, state } = this.#context.open;
+    return { ...this.#ids, revision: BigInt(state.applier.currentRevision), raft_term: BigInt(raft.term) };
   }
 
   #propose(
@@ -247,11 +294,7 @@ export class Requests {
     const { host, open, settings } = this.#context;
     const { raft, state } = open;
     const response = encode('etcdserverpb.StatusResponse', {
-      header: {
-        ...this.#ids,
-        revision: BigInt(state.applier.currentRevision),
-        raft_term: BigInt(raft.term),
-      },
+      header: this.#header(),
       version: etcdVersion,
       dbSize: BigInt(state.store.sizeBytes()),
       dbSizeInUse: BigInt(state.store.sizeInUseBytes()),

@@ -65,6 +65,10 @@ export interface MemberSettings {
   readonly maxRequestBytes: number;
   /** 0 = etcd's default of 2 GiB, negative = no quota. */
   readonly quotaBackendBytes: number;
+  /** How often a quiet watcher that asked for it is told how far the store is. */
+  readonly watchProgressNotifyIntervalMs: number;
+  /** How often the time left of long leases is replicated; 0: never (etcd's gate LeaseCheckpoint). */
+  readonly leaseCheckpointIntervalMs: number;
   /** False only for --ephemeral: no fsync, because the directory is removed on exit. */
   readonly durable: boolean;
 }

@@ -1,0 +1,114 @@
+/**
+ * The open streams of a member's clients: which there are, who answers them, and their end when the leader is gone.
+ *
+ *     Watch           ─> WatchHub      half-close means nothing: the client may still be listening
+ *     LeaseKeepAlive  ─> LeaseCalls    half-close ends the stream once everything is answered
+ *
+ * A stream opened with `hasleader` ends with "no leader" when three checks in a row, an election timeout apart, find
+ * none (etcd: monitorLeader, W14).
+ *
+ * Invariant (B2): a stream ends once: by an error here, by whoever answers it, or by its client.
+ */
+import type { EtcdErrorCode } from '../wire/errors.js';
+import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
+import { Method } from '../wire/methods.js';
+import { ProtoError } from '../wire/proto.js';
+import type { HostLink } from './host-link.js';
+import type { LeaseCalls } from './lease-calls.js';
+import type { WatchHub } from './watch/watch-hub.js';
+
+/** Checks without a leader that end a stream which asked for one. */
+const leaderlessChecksMax = 3;
+
+interface OpenStream {
+  readonly method: number;
+  readonly requiresLeader: boolean;
+}
+
+export class Streams {
+  readonly #host: HostLink;
+  readonly #watches: WatchHub;
+  readonly #leases: LeaseCalls;
+  readonly #checkEveryMs: number;
+  readonly #open = new Map<number, OpenStream>();
+  #checkedMs = 0;
+  #leaderlessChecks = 0;
+
+  constructor(host: HostLink, watches: WatchHub, leases: LeaseCalls, electionTimeoutMs: number) {
+    this.#host = host;
+    this.#watches = watches;
+    this.#leases = leases;
+    this.#checkEveryMs = electionTimeoutMs;
+  }
+
+  open(method: number, streamId: number, requiresLeader: boolean): void {
+    if (method === Method.Watch) this.#watches.open(streamId);
+    else if (method === Method.LeaseKeepAlive) this.#leases.open(streamId);
+    else {
+      this.#host.end(streamId, ErrorCode.UnknownMethod);
+      return;
+    }
+    this.#open.set(streamId, { method, requiresLeader });
+  }
+
+  /** One more message of the client; `payload` is a view that is valid during the call only. */
+  message(streamId: number, payload: Uint8Array, nowMs: number): void {
+    const stream = this.#open.get(streamId);
+    if (stream === undefined) return;
+    try {
+      if (stream.method === Method.Watch) this.#watches.request(streamId, Buffer.from(payload), nowMs);
+      else this.#leases.keepAlive(streamId, payload, nowMs);
+    } catch (error) {
+      if (!(error instanceof ProtoError)) throw error;
+      this.end(streamId, ErrorCode.Undecodable, error.message);
+    }
+  }
+
+  halfClose(streamId: number): void {
+    if (this.#open.get(streamId)?.method === Method.LeaseKeepAlive) this.#leases.halfClose(streamId);
+  }
+
+  credit(streamId: number, payload: Uint8Array): void {
+    const bytes = new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(0, true);
+    if (this.#open.get(streamId)?.method === Method.Watch) this.#watches.credit(streamId, bytes);
+  }
+
+  /** The client went away. */
+  cancel(streamId: number): void {
+    if (this.#open.delete(streamId)) this.#forget(streamId);
+  }
+
+  /** Each tick. Ends the streams that want a leader when there has been none for too long. */
+  checkLeader(nowMs: number, hasLeader: boolean): void {
+    if (hasLeader) this.#leaderlessChecks = 0;
+    if (nowMs - this.#checkedMs < this.#checkEveryMs) return;
+    this.#checkedMs = nowMs;
+    if (hasLeader) return;
+    this.#leaderlessChecks += 1;
+    if (this.#leaderlessChecks < leaderlessChecksMax) return;
+    this.#leaderlessChecks = 0;
+    for (const [streamId, { requiresLeader }] of this.#open) {
+      if (requiresLeader) this.end(streamId, ErrorCode.NoLeader);
+    }
+  }
+
+  /** The member stops. */
+  failAll(visit: (streamId: number) => void): void {
+    const streamIds = [...this.#open.keys()];
+    this.#open.clear();
+    streamIds.forEach(visit);
+  }
+
+  /** Ends a stream with an error, or in order. */
+  end(streamId: number, error: EtcdErrorCode | undefined, detail = ''): void {
+    if (!this.#open.delete(streamId)) return;
+    this.#forget(streamId);
+    if (error === undefined) this.#host.endStream(streamId);
+    else this.#host.end(streamId, error, detail);
+  }
+
+  #forget(streamId: number): void {
+    this.#watches.close(streamId);
+    this.#leases.cancel(streamId);
+  }
+}
