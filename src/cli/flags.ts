@@ -58,6 +58,19 @@ export const flags: readonly Flag[] = [
     help: 'LeaseCheckpoint=true replicates the time that long leases have left',
   },
   {
+    name: 'cors',
+    kind: 'text',
+    placeholder: 'O1,O2,…',
+    help: "web origins whose scripts may use the HTTP API, '*' for any (default none; etcd: any)",
+  },
+  {
+    name: 'host-whitelist',
+    kind: 'text',
+    placeholder: 'H1,H2,…',
+    help: 'hosts that a cleartext HTTP request may be for (default *)',
+  },
+  { name: 'enable-grpc-gateway', kind: 'boolean', placeholder: '', help: 'the JSON API under /v3/ (default true)' },
+  {
     name: 'log-level',
     kind: 'text',
     placeholder: 'LEVEL',
@@ -139,6 +152,9 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     quotaBackendBytes: numberOf(values, 'quota-backend-bytes'),
     watchProgressNotifyIntervalMs: durationOf(values, 'watch-progress-notify-interval'),
     leaseCheckpoint: gateOf(values, 'LeaseCheckpoint'),
+    cors: listOf(values, 'cors'),
+    hostWhitelist: listOf(values, 'host-whitelist'),
+    enableGrpcGateway: values.has('enable-grpc-gateway') ? booleanOf(values, 'enable-grpc-gateway') : undefined,
     logLevel: level as LogLevel,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;
@@ -207,6 +223,12 @@ function gateOf(values: FlagValues, gate: string): boolean | undefined {
     if (name === gate) open = value === 'true';
   }
   return open;
+}
+
+/** The items between commas, without blanks around them. */
+function listOf(values: FlagValues, name: string): string[] | undefined {
+  const items = values.get(name)?.split(',');
+  return items?.map(item => item.trim()).filter(item => item !== '');
 }
 
 function suggestion(name: string): string {

@@ -93,7 +93,8 @@ export class Cluster {
     let directory: DataDirectory | undefined;
     try {
       directory = DataDirectory.open(path, { ephemeral });
-      for (const address of resolved.listen) endpoints.push(await Endpoint.bind(address, resolved.settings));
+      for (const address of resolved.listen)
+        endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
       const founding = foundOrReopen(directory, resolved, endpoints);
       const { description } = founding;
       const doorbellBuffer = createDoorbell();

@@ -1,18 +1,17 @@
 /**
- * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC and plain HTTP.
+ * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC, plain HTTP and JSON.
  *
  * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
  * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
  */
-import type { Server } from 'node:http';
 import type { MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { StartError } from './data-directory.js';
-import { deafListener, type Service } from './grpc/call.js';
+import { type Call, deafListener, type Service } from './grpc/call.js';
 import { createGrpcListener, type GrpcListener } from './grpc/server.js';
 import type { MemberHandle } from './member-handle.js';
-import type { ListenAddress } from './options.js';
-import { createPlainHttp } from './plain-http.js';
+import type { HttpSettings, ListenAddress } from './options.js';
+import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
 
 /** What a request may weigh on the wire beyond --max-request-bytes (etcd: grpcOverheadBytes). */
@@ -20,23 +19,28 @@ const grpcOverheadBytes = 512 * 1024;
 
 export class Endpoint {
   readonly #host: string;
-  readonly #settings: MemberSettings;
-  readonly #plainHttp: Server;
+  readonly #plainHttp: PlainHttp;
+  readonly #receiveBytesMax: number;
   #port: number;
   #service: Service = refuseAll;
   #handle: MemberHandle | undefined;
   #listener: GrpcListener | undefined;
 
-  private constructor(address: ListenAddress, settings: MemberSettings) {
+  private constructor(address: ListenAddress, settings: MemberSettings, http: HttpSettings) {
     this.#host = address.host;
     this.#port = address.port;
-    this.#settings = settings;
-    this.#plainHttp = createPlainHttp(() => this.#handle);
+    this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
+    const gateway = { service: (call: Call) => this.#service(call), receiveBytesMax: this.#receiveBytesMax };
+    this.#plainHttp = new PlainHttp({
+      access: http,
+      gateway: http.enableGrpcGateway ? gateway : undefined,
+      member: () => this.#handle,
+    });
   }
 
   /** Binds `address`; throws StartError when it is in use or not allowed. */
-  static async bind(address: ListenAddress, settings: MemberSettings): Promise<Endpoint> {
-    const endpoint = new Endpoint(address, settings);
+  static async bind(address: ListenAddress, settings: MemberSettings, http: HttpSettings): Promise<Endpoint> {
+    const endpoint = new Endpoint(address, settings, http);
     await endpoint.#listen();
     return endpoint;
   }
@@ -66,8 +70,9 @@ export class Endpoint {
   async #listen(): Promise<void> {
     const listener = createGrpcListener({
       service: call => this.#service(call),
-      httpServer: this.#plainHttp,
-      receiveBytesMax: this.#settings.maxRequestBytes + grpcOverheadBytes,
+      httpServer: this.#plainHttp.server,
+      acceptPlain: (stream, head, peer) => this.#plainHttp.acceptStream(stream, head, peer),
+      receiveBytesMax: this.#receiveBytesMax,
     });
     try {
       this.#port = (await listener.listen(this.#host, this.#port)).port;

@@ -34,6 +34,12 @@ export interface ClusterOptions {
   readonly watchProgressNotifyIntervalMs?: number;
   /** Replicate the time that long leases have left, so that a new leader does not start them over. Default false. */
   readonly leaseCheckpoint?: boolean;
+  /** Web origins whose scripts may use the HTTP API, `*` for any; default none (etcd: any). */
+  readonly cors?: readonly string[];
+  /** Host names that a cleartext HTTP request may be for; default any. */
+  readonly hostWhitelist?: readonly string[];
+  /** etcd's JSON gateway under /v3/; default true. */
+  readonly enableGrpcGateway?: boolean;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
 }
@@ -46,6 +52,13 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** What an endpoint serves over plain HTTP, and to whom. */
+export interface HttpSettings {
+  readonly cors: readonly string[];
+  readonly hostWhitelist: readonly string[];
+  readonly enableGrpcGateway: boolean;
+}
+
 export interface ResolvedOptions {
   readonly members: number;
   readonly dataDir: string | undefined;
@@ -53,6 +66,7 @@ export interface ResolvedOptions {
   readonly token: string;
   readonly logLevel: LogLevel;
   readonly settings: MemberSettings;
+  readonly http: HttpSettings;
 }
 
 /** Client ports of etcd's own Procfile, continued to seven members. */
@@ -91,6 +105,11 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     token: options.token ?? 'etcd-cluster',
     logLevel: options.logLevel ?? 'warn',
     settings: memberSettings(options),
+    http: {
+      cors: options.cors ?? [],
+      hostWhitelist: options.hostWhitelist ?? ['*'],
+      enableGrpcGateway: options.enableGrpcGateway ?? true,
+    },
   };
 }
 

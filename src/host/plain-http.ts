@@ -1,14 +1,27 @@
 /**
- * Plain HTTP/1.1 on a client endpoint: /version and /health, as etcd answers them.
+ * What a client endpoint serves besides gRPC, over HTTP/1 and HTTP/2 alike: /version, /health and etcd's JSON gateway.
  *
- * The listener hands over every connection that does not open with the HTTP/2 preface; node:http does the rest.
+ *     connection without the HTTP/2 preface --> http1 --,
+ *     HTTP/2 request that is no gRPC call ----> http2 --+--> access rules --> /version, /health, /v3/… , 404
+ *     websocket below /v3/ -------------------> websocket
+ *
+ * The gateway and the websockets are loaded when somebody first asks for them: most clusters never do.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { clusterVersion, etcdVersion } from '../base/version.js';
 import { alarmBit, Cell, type StatusCells } from '../transport/control.js';
 import { etcdError } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
 import { encode } from '../wire/schema.js';
+import { type AccessRules, admit, isHostAllowed, mayOpenSocket } from './gateway/access.js';
+import { discardBody, type Exchange, type HeaderPair, respondText } from './gateway/exchange.js';
+import type { GatewayContext } from './gateway/gateway.js';
+import { createHttp1 } from './gateway/http1.js';
+import { Http2Exchange } from './gateway/http2.js';
+import type { Peer } from './grpc/call.js';
+import type { RequestHead } from './http2/request-head.js';
+import type { Stream, StreamReceiver } from './http2/stream.js';
 import type { MemberPort } from './member-port.js';
 
 /** How long a health check's read may take (etcd: the server's request timeout). */
@@ -25,68 +38,121 @@ export interface HttpMember {
   readonly cells: StatusCells;
 }
 
-/** The HTTP server of one endpoint; it listens nowhere itself. `member` is undefined until the member exists. */
-export function createPlainHttp(member: () => HttpMember | undefined): Server {
-  const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
-    response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
-    response.setHeader('Access-Control-Allow-Origin', '*');
-    response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
-    request.resume();
-    const url = new URL(request.url ?? '/', 'http://localhost');
-    if (request.method === 'OPTIONS') response.end();
-    else if (url.pathname === '/version') answerVersion(request, response, member());
-    else if (url.pathname === '/health') answerHealth(request, response, url, member());
-    else send(response, 404, 'text/plain; charset=utf-8', '404 page not found\n');
-  });
-  server.on('clientError', (_error, socket) => socket.destroy());
-  return server;
+export interface PlainHttpOptions {
+  readonly access: AccessRules;
+  /** Undefined: `--enable-grpc-gateway=false`. */
+  readonly gateway: GatewayContext | undefined;
+  /** Undefined until the member exists. */
+  readonly member: () => HttpMember | undefined;
 }
 
-function send(response: ServerResponse, status: number, contentType: string, body: string): void {
-  response.writeHead(status, { 'Content-Type': contentType, 'Content-Length': Buffer.byteLength(body) });
-  response.end(body);
+type ServeGateway = typeof import('./gateway/gateway.js').serveGateway;
+
+/** The HTTP side of one endpoint; it listens nowhere itself. */
+export class PlainHttp {
+  /** Takes connections that are not HTTP/2. */
+  readonly server: Server;
+  readonly #options: PlainHttpOptions;
+  #serveGateway: ServeGateway | undefined;
+
+  constructor(options: PlainHttpOptions) {
+    this.#options = options;
+    this.server = createHttp1({
+      accept: exchange => this.accept(exchange),
+      upgrade: (request, socket, head) => this.#upgrade(request, socket, head),
+    });
+  }
+
+  /** Takes an HTTP/2 request that is no gRPC call. */
+  acceptStream(stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
+    const exchange = new Http2Exchange(stream, head, peer);
+    this.accept(exchange);
+    return exchange;
+  }
+
+  /** Serves one request. */
+  accept(exchange: Exchange): void {
+    const path = pathOf(exchange.target);
+    const { access, gateway, member } = this.#options;
+    if (!admit(access, exchange)) return discardBody(exchange);
+    if (gateway !== undefined && path.startsWith('/v3/')) return this.#gateway(gateway, exchange, path);
+    if (path === '/version') answerVersion(exchange, member());
+    else if (path === '/health') answerHealth(exchange, member());
+    else respondText(exchange, 404, '404 page not found');
+    discardBody(exchange);
+  }
+
+  #gateway(context: GatewayContext, exchange: Exchange, path: string): void {
+    if (this.#serveGateway !== undefined) return this.#serveGateway(context, exchange, path);
+    void import('./gateway/gateway.js').then(({ serveGateway }) => {
+      this.#serveGateway = serveGateway;
+      serveGateway(context, exchange, path);
+    });
+  }
+
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): boolean {
+    const { access, gateway } = this.#options;
+    const { origin, host = '', upgrade } = request.headers;
+    const wanted = upgrade?.toLowerCase() === 'websocket' && pathOf(request.url ?? '').startsWith('/v3/');
+    if (!wanted || gateway === undefined || !isHostAllowed(access, host)) return false;
+    if (!mayOpenSocket(access, origin, host)) {
+      socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      return true;
+    }
+    void import('./gateway/websocket.js').then(({ acceptWebsocket }) =>
+      acceptWebsocket(request, socket, head, gateway.receiveBytesMax, exchange => this.accept(exchange)),
+    );
+    return true;
+  }
 }
 
-function refuseMethod(response: ServerResponse): void {
-  response.setHeader('Allow', 'GET');
-  send(response, 405, 'text/plain; charset=utf-8', 'Method Not Allowed\n');
+/** The path of a request's target, old spellings made new: `/v3beta/…` is `/v3/…`. */
+function pathOf(target: string): string {
+  const local = /^https?:\/\/[^/?#]*/i.exec(target);
+  const path = (local === null ? target : target.slice(local[0].length)).split(/[?#]/, 1)[0] as string;
+  return path.startsWith('/v3beta/') ? path.replace('/v3beta/', '/v3/') : path;
 }
 
-function answerVersion(request: IncomingMessage, response: ServerResponse, member: HttpMember | undefined): void {
-  if (request.method !== 'GET') return refuseMethod(response);
+function queryOf(target: string): URLSearchParams {
+  const mark = target.indexOf('?');
+  return new URLSearchParams(mark === -1 ? '' : target.slice(mark + 1));
+}
+
+function refuseMethod(exchange: Exchange): void {
+  respondText(exchange, 405, 'Method Not Allowed', [['Allow', 'GET']]);
+}
+
+function answerVersion(exchange: Exchange, member: HttpMember | undefined): void {
+  if (exchange.method !== 'GET') return refuseMethod(exchange);
   const decided = member !== undefined && member.cells.get(Cell.publishedAttributes) > 0;
   const body = {
     etcdserver: etcdVersion,
     etcdcluster: decided ? clusterVersion : 'not_decided',
     storage: decided ? clusterVersion : 'unknown',
   };
-  send(response, 200, 'application/json', JSON.stringify(body));
+  exchange.respond(200, [['Content-Type', 'application/json']], JSON.stringify(body));
 }
 
-function answerHealth(
-  request: IncomingMessage,
-  response: ServerResponse,
-  url: URL,
-  member: HttpMember | undefined,
-): void {
-  if (request.method !== 'GET') return refuseMethod(response);
-  if (member === undefined) return unhealthy(response, 'RAFT NO LEADER');
+function answerHealth(exchange: Exchange, member: HttpMember | undefined): void {
+  if (exchange.method !== 'GET') return refuseMethod(exchange);
+  if (member === undefined) return unhealthy(exchange, 'RAFT NO LEADER');
   const { port, cells } = member;
-  const excluded = url.searchParams.getAll('exclude');
+  const query = queryOf(exchange.target);
+  const excluded = query.getAll('exclude');
   const alarms = cells.get(Cell.alarms);
   for (const { type, name } of alarmNames) {
-    if ((alarms & alarmBit(type)) !== 0 && !excluded.includes(name)) return unhealthy(response, `ALARM ${name}`);
+    if ((alarms & alarmBit(type)) !== 0 && !excluded.includes(name)) return unhealthy(exchange, `ALARM ${name}`);
   }
-  const serializable = url.searchParams.get('serializable') === 'true';
-  if (!serializable && cells.get(Cell.leaderPosition) < 0) return unhealthy(response, 'RAFT NO LEADER');
+  const serializable = query.get('serializable') === 'true';
+  if (!serializable && cells.get(Cell.leaderPosition) < 0) return unhealthy(exchange, 'RAFT NO LEADER');
   const range = encode('etcdserverpb.RangeRequest', { key: new Uint8Array(1), limit: 1n, serializable });
   let answered = false;
   const finish = (failure: string | undefined): void => {
     if (answered) return;
     answered = true;
     clearTimeout(timer);
-    if (failure === undefined) healthy(response);
-    else unhealthy(response, `RANGE ERROR:${failure}`);
+    if (failure === undefined) healthy(exchange);
+    else unhealthy(exchange, `RANGE ERROR:${failure}`);
   };
   const timer = setTimeout(() => finish('etcdserver: request timed out'), healthTimeoutMs);
   port.open(Method.KvRange, range, false, {
@@ -95,10 +161,12 @@ function answerHealth(
   });
 }
 
-function healthy(response: ServerResponse): void {
-  send(response, 200, 'text/plain; charset=utf-8', '{"health":"true","reason":""}');
+const plainText: HeaderPair = ['Content-Type', 'text/plain; charset=utf-8'];
+
+function healthy(exchange: Exchange): void {
+  exchange.respond(200, [plainText], '{"health":"true","reason":""}');
 }
 
-function unhealthy(response: ServerResponse, reason: string): void {
-  send(response, 503, 'text/plain; charset=utf-8', `${JSON.stringify({ health: 'false', reason })}\n`);
+function unhealthy(exchange: Exchange, reason: string): void {
+  exchange.respond(503, [plainText], `${JSON.stringify({ health: 'false', reason })}\n`);
 }

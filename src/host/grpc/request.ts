@@ -27,6 +27,12 @@ export function readHead(head: RequestHead): CallHead | HeaderSet {
   return head.memo as CallHead | HeaderSet;
 }
 
+/** Whether a request does not even claim to be gRPC: it is for somebody else. */
+export function isPlain(head: RequestHead): boolean {
+  const contentType = head.fields.find(({ name }) => name === 'content-type')?.value ?? '';
+  return !contentType.toLowerCase().includes('application/grpc');
+}
+
 function parse(head: RequestHead): CallHead | HeaderSet {
   const metadata = new FieldMetadata(head.fields);
   const contentType = metadata.get('content-type') ?? '';

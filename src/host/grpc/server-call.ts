@@ -20,7 +20,7 @@ import type { Call, CallListener, CancelReason, Metadata, Peer, Service } from '
 import type { DeadlineEntry, Deadlines } from './deadlines.js';
 import { pack, unpack } from './gzip.js';
 import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
-import { type CallHead, readHead } from './request.js';
+import { type CallHead, isPlain, readHead } from './request.js';
 import { responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
 
 /** What all calls of a server share. */
@@ -31,7 +31,12 @@ export interface CallContext {
   readonly clock: () => number;
   /** Largest request message, before and after decompression. */
   readonly receiveBytesMax: number;
+  /** Takes requests that are no gRPC calls; undefined: they are refused. */
+  readonly acceptPlain?: PlainAcceptor | undefined;
 }
+
+/** Serves a request that is plain HTTP. */
+export type PlainAcceptor = (stream: Stream, head: RequestHead, peer: Peer) => StreamReceiver;
 
 const CallState = { Running: 0, Cancelled: 1, Ended: 2 } as const;
 type CallState = (typeof CallState)[keyof typeof CallState];
@@ -43,6 +48,7 @@ const prefix = new Uint8Array(prefixBytes);
 export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
   const callHead = readHead(head);
   if (callHead instanceof HeaderSet) {
+    if (context.acceptPlain !== undefined && isPlain(head)) return context.acceptPlain(stream, head, peer);
     stream.sendHeaders(callHead, true);
     stream.release();
     return deafReceiver;

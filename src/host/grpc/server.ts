@@ -8,12 +8,14 @@ import { type Http2Limits, http2LimitsDefault } from '../http2/limits.js';
 import { Http2Listener } from '../http2/socket.js';
 import type { Peer, Service } from './call.js';
 import { Deadlines } from './deadlines.js';
-import { acceptCall, type CallContext } from './server-call.js';
+import { acceptCall, type CallContext, type PlainAcceptor } from './server-call.js';
 
 export interface GrpcListenerOptions {
   readonly service: Service;
   /** Serves HTTP/1 on the same port; undefined: such connections are closed. */
   readonly httpServer?: HttpServer;
+  /** Serves HTTP/2 requests that are no gRPC calls; undefined: they are refused with 415. */
+  readonly acceptPlain?: PlainAcceptor;
   /** Largest request message; etcd's `max-request-bytes` + 512 KiB by default. */
   readonly receiveBytesMax?: number;
   readonly limits?: Partial<Http2Limits>;
@@ -50,6 +52,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     deadlines: deadlines.wheel,
     clock,
     receiveBytesMax: options.receiveBytesMax ?? receiveBytesMaxDefault,
+    acceptPlain: options.acceptPlain,
   };
   const peers = new WeakMap<Socket, Peer>();
   const meet = (socket: Socket, commonName: string | undefined): Peer => {

@@ -1,0 +1,181 @@
+/**
+ * The HTTP/1 rim: node:http requests as exchanges.
+ *
+ * A connection is handed over by whoever listens; this server never listens itself. While a client does not read its
+ * answer, nothing more is read of its body. Bodies have no time limit here, because a stream's may last for ever: who
+ * reads them sets one (exchange.ts).
+ *
+ * An Upgrade request that is not for us (h2c, or a websocket where there is none) is served as if it had not asked for
+ * one, as RFC 9110 §7.8 has it. node:http has let go of the connection by then, so the connection is begun anew with
+ * the same request, less its Upgrade.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Peer } from '../grpc/call.js';
+import { BodyGate } from './body-gate.js';
+import { type BodyListener, drainBytes, type Exchange, type HeaderPair } from './exchange.js';
+
+/** What a server does with its requests. */
+export interface Http1Handler {
+  accept(exchange: Exchange): void;
+  /** Whether this Upgrade is wanted; if so, the connection is the handler's from now on. */
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer): boolean;
+}
+
+/** How long a request's head may take. */
+const headersTimeoutMs = 10_000;
+
+/** Makes the server; emit 'connection' on it to hand a socket over. */
+export function createHttp1(handler: Http1Handler): Server {
+  const server = createServer({ requestTimeout: 0, headersTimeout: headersTimeoutMs }, (request, response) =>
+    handler.accept(new Http1Exchange(request, response)),
+  );
+  server.on('upgrade', (request: IncomingMessage, duplex: Duplex, head: Buffer) => {
+    const socket = duplex as Socket;
+    if (!handler.upgrade(request, socket, head)) beginAnew(server, request, socket, head);
+  });
+  server.on('clientError', (_error, socket) => socket.destroy());
+  return server;
+}
+
+/** The request's fields, names in lower case. */
+export function headersOf(request: IncomingMessage): HeaderPair[] {
+  const { rawHeaders } = request;
+  return Array.from({ length: rawHeaders.length / 2 }, (_, at) => [
+    (rawHeaders[2 * at] as string).toLowerCase(),
+    rawHeaders[2 * at + 1] as string,
+  ]);
+}
+
+/** Who sits at the other end of a socket. */
+export function peerOf(socket: Socket): Peer {
+  return { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName: undefined };
+}
+
+function beginAnew(server: Server, request: IncomingMessage, socket: Socket, head: Buffer): void {
+  const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
+  for (const [name, value] of headersOf(request)) {
+    if (name !== 'upgrade' && name !== 'connection' && name !== 'http2-settings') lines.push(`${name}: ${value}`);
+  }
+  socket.pause();
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
+  server.emit('connection', socket);
+  socket.resume();
+}
+
+class Http1Exchange implements Exchange {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #gate = new BodyGate();
+  #added: readonly HeaderPair[] = [];
+  #headers: readonly HeaderPair[] | undefined = undefined;
+  #waiting = false;
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request;
+    this.#response = response;
+    request.on('close', () => this.#closed());
+    response.on('close', () => this.#closed());
+    response.on('drain', () => this.#drained());
+    request.on('error', ignore); // 'close' follows
+    response.on('error', ignore);
+    if (!hasBody(request)) this.#gate.end();
+  }
+
+  get method(): string {
+    return this.#request.method ?? '';
+  }
+
+  get target(): string {
+    return this.#request.url ?? '/';
+  }
+
+  get host(): string {
+    return this.#request.headers.host ?? '';
+  }
+
+  get headers(): readonly HeaderPair[] {
+    this.#headers ??= headersOf(this.#request);
+    return this.#headers;
+  }
+
+  get peer(): Peer {
+    return peerOf(this.#request.socket);
+  }
+
+  get secure(): boolean {
+    return 'encrypted' in this.#request.socket;
+  }
+
+  get bodyComplete(): boolean {
+    return this.#gate.complete;
+  }
+
+  get unsentBytes(): number {
+    return this.#response.writableLength;
+  }
+
+  read(listener: BodyListener): void {
+    this.#gate.read(listener);
+    if (this.#gate.complete) return;
+    this.#request.on('data', (chunk: Buffer) => this.#gate.data(chunk));
+    this.#request.on('end', () => this.#gate.end());
+  }
+
+  addHeaders(headers: readonly HeaderPair[]): void {
+    this.#added = [...this.#added, ...headers];
+  }
+
+  respond(status: number, headers: readonly HeaderPair[], body: string): void {
+    const length: HeaderPair = ['Content-Length', String(Buffer.byteLength(body))];
+    this.begin(status, [...headers, length]);
+    this.#response.end(body);
+  }
+
+  begin(status: number, headers: readonly HeaderPair[]): void {
+    for (const [name, value] of [...this.#added, ...headers]) this.#response.setHeader(name, value);
+    this.#response.writeHead(status);
+  }
+
+  write(text: string): boolean {
+    this.#response.write(text);
+    this.#waiting = this.#response.writableLength > drainBytes;
+    if (this.#waiting) this.#request.pause();
+    return !this.#waiting;
+  }
+
+  end(): void {
+    this.#response.end();
+  }
+
+  abort(): void {
+    this.#gate.close();
+    if (this.#response.writableEnded) this.#request.socket.destroySoon();
+    else this.#request.socket.destroy();
+  }
+
+  release(): void {}
+
+  #drained(): void {
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    this.#request.resume();
+    this.#gate.drain();
+  }
+
+  /** One half is over; when the other is not, the connection has broken. */
+  #closed(): void {
+    if (!this.#request.complete || (this.#response.closed && !this.#response.writableFinished)) {
+      this.#gate.gone('client');
+    }
+  }
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  const { headers } = request;
+  if (headers['transfer-encoding'] !== undefined) return true;
+  return headers['content-length'] !== undefined && Number(headers['content-length']) > 0;
+}
+
+function ignore(): void {}

@@ -1,0 +1,107 @@
+/**
+ * Splits a body into the JSON objects that stand in it one behind the other, as its bytes arrive.
+ *
+ *     whole in the chunk -> handed on where it lies
+ *     cut by the chunk   -> collected, up to `bytesMax`
+ *
+ * It only finds where an object ends: it counts brackets outside strings. Whether the object is JSON is its reader's
+ * business. Structural characters are ASCII, so UTF-8 needs no decoding for that.
+ */
+export interface ObjectSink {
+  /** An object, valid during the call. False: read no further. */
+  onObject(bytes: Uint8Array): boolean;
+  /** An object is longer than allowed: `length` so far. Nothing further is read. */
+  onTooLarge(length: number): void;
+  /** Something else than an object begins with this character. Nothing further is read. */
+  onOther(character: string): void;
+}
+
+const nothing = new Uint8Array(0);
+const quote = 0x22;
+const backslash = 0x5c;
+
+export class JsonSplitter {
+  readonly #bytesMax: number;
+  /** The object as far as it has arrived, when a chunk cut it. */
+  #held: Uint8Array = nothing;
+  #heldLength = 0;
+  #depth = 0;
+  #inString = false;
+  /** The next byte is escaped. */
+  #escaped = false;
+
+  /** `bytesMax` bounds the length of one object. */
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  /** True between the first and the last byte of an object. */
+  get midObject(): boolean {
+    return this.#depth > 0;
+  }
+
+  /** Reads `bytes[from, to)`. */
+  read(bytes: Uint8Array, sink: ObjectSink): void {
+    let start = 0;
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.#depth === 0) {
+        start = skipBlanks(bytes, at);
+        if (start === bytes.length) return;
+        if (bytes[start] !== 0x7b) return sink.onOther(String.fromCharCode(bytes[start]!));
+        at = start;
+      }
+      at = this.#scan(bytes, at);
+      const length = this.#heldLength + at - start;
+      if (length > this.#bytesMax) return sink.onTooLarge(length);
+      if (this.#depth > 0) return this.#hold(bytes.subarray(start, at));
+      if (!sink.onObject(this.#whole(bytes.subarray(start, at)))) return;
+      start = at;
+    }
+  }
+
+  /** Goes on to behind the object's last byte, or to the end of what is there. */
+  #scan(bytes: Uint8Array, from: number): number {
+    for (let at = from; at < bytes.length; at++) {
+      const byte = bytes[at];
+      if (this.#inString) {
+        if (this.#escaped) this.#escaped = false;
+        else if (byte === backslash) this.#escaped = true;
+        else if (byte === quote) this.#inString = false;
+      } else if (byte === quote) this.#inString = true;
+      else if (byte === 0x7b || byte === 0x5b) this.#depth += 1;
+      else if (byte === 0x7d || byte === 0x5d) {
+        this.#depth -= 1;
+        if (this.#depth === 0) return at + 1;
+      }
+    }
+    return bytes.length;
+  }
+
+  /** The object, of which `rest` is the part in this chunk. */
+  #whole(rest: Uint8Array): Uint8Array {
+    if (this.#heldLength === 0) return rest;
+    this.#hold(rest);
+    const whole = this.#held.subarray(0, this.#heldLength);
+    this.#held = nothing;
+    this.#heldLength = 0;
+    return whole;
+  }
+
+  #hold(part: Uint8Array): void {
+    const length = this.#heldLength + part.length;
+    if (length > this.#held.length) {
+      const grown = new Uint8Array(Math.min(this.#bytesMax, Math.max(length, 2 * this.#held.length)));
+      grown.set(this.#held.subarray(0, this.#heldLength));
+      this.#held = grown;
+    }
+    this.#held.set(part, this.#heldLength);
+    this.#heldLength = length;
+  }
+}
+
+function skipBlanks(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length && (bytes[at] === 0x20 || (bytes[at]! >= 0x09 && bytes[at]! <= 0x0d))) at++;
+  return at;
+}

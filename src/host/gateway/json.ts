@@ -1,0 +1,196 @@
+/**
+ * Protobuf messages as JSON and back, by the schema's tables: the mapping of etcd 3.6's gateway.
+ *
+ *     out: proto names, int64 and uint64 as strings, bytes as base64, enums by name, zero values left out
+ *     in:  proto or lowerCamelCase names, integers as numbers or strings, base64 of either alphabet with or without its
+ *          padding, enums by name or number; unknown fields and unknown enum names are ignored, null is absent
+ *
+ * A field given twice, two members of a oneof, a wrong type and bad syntax throw JsonError.
+ */
+import { utf8Decode } from '../../base/bytes.js';
+import {
+  decode,
+  encode,
+  enums,
+  type FieldTable,
+  type MessageInput,
+  type MessageName,
+  type MessageTable,
+  messageTable,
+} from '../../wire/schema.js';
+import { type IntegerKind, readInteger } from './json-integer.js';
+import { JsonError, JsonReader } from './json-reader.js';
+
+type Value = Uint8Array | string | boolean | bigint | number | Fields | Value[];
+interface Fields {
+  [name: string]: Value | undefined;
+}
+
+/** One message as a JSON object. `bytes` may lie in shared memory. */
+export function messageToJson(name: string, bytes: Uint8Array): string {
+  return objectText(messageTable(name), decode(name as MessageName, bytes) as Fields);
+}
+
+/** The message that a JSON object (UTF-8) stands for. Throws JsonError. */
+export function messageFromJson(name: string, json: Uint8Array): Uint8Array {
+  const text = utf8Decode(json);
+  if (text === undefined) throw new JsonError('proto: syntax error (line 1:1): invalid UTF-8 in string');
+  const reader = new JsonReader(text);
+  const fields = readObject(reader, messageTable(name));
+  reader.finish();
+  return encode(name as MessageName, fields as MessageInput<MessageName>);
+}
+
+// Out. ----------------------------------------------------------------------------------------------------------------
+
+function objectText(table: MessageTable, fields: Fields): string {
+  let text = '';
+  for (const field of table.fields) {
+    const value = fields[field.name];
+    if (value === undefined || (field.label !== 'oneof' && isZero(value))) continue;
+    text += `${text === '' ? '' : ','}"${field.name}":${valueText(field, value)}`;
+  }
+  return `{${text}}`;
+}
+
+function isZero(value: Value): boolean {
+  if (value instanceof Uint8Array || Array.isArray(value)) return value.length === 0;
+  return value === 0 || value === 0n || value === '' || value === false;
+}
+
+function valueText(field: FieldTable, value: Value): string {
+  if (Array.isArray(value)) return `[${value.map(element => valueText(field, element)).join(',')}]`;
+  if (typeof value === 'bigint') return `"${value}"`;
+  if (value instanceof Uint8Array) {
+    return `"${Buffer.from(value.buffer, value.byteOffset, value.length).toString('base64')}"`;
+  }
+  if (typeof value === 'object') return objectText(messageTable(field.typeName), value);
+  if (field.kind !== 'enum') return JSON.stringify(value);
+  const name = enumOf(field.typeName).names.get(value as number);
+  return name === undefined ? String(value) : `"${name}"`;
+}
+
+// In. -----------------------------------------------------------------------------------------------------------------
+
+function readObject(reader: JsonReader, table: MessageTable): Fields {
+  const names = fieldsByName(table);
+  const fields: Fields = {};
+  const seen = new Set<FieldTable>();
+  const oneofs = new Set<string>();
+  reader.open('{');
+  for (let key = reader.key(); key !== undefined; key = reader.key()) {
+    const field = names.get(key);
+    if (field === undefined) {
+      reader.skip();
+      continue;
+    }
+    if (seen.has(field)) throw reader.flaw(`duplicate field ${JSON.stringify(key)}`);
+    seen.add(field);
+    if (reader.peek() === 'n') {
+      reader.word();
+      continue;
+    }
+    if (field.oneof !== '') {
+      if (oneofs.has(field.oneof)) {
+        throw reader.flaw(`error parsing ${JSON.stringify(key)}, oneof ${table.name}.${field.oneof} is already set`);
+      }
+      oneofs.add(field.oneof);
+    }
+    const value = isList(field) ? readList(reader, field) : readValue(reader, field);
+    if (value !== undefined) fields[field.name] = value;
+  }
+  return fields;
+}
+
+function isList(field: FieldTable): boolean {
+  return field.label === 'repeated' || field.label === 'packed';
+}
+
+function readList(reader: JsonReader, field: FieldTable): Value[] {
+  const list: Value[] = [];
+  reader.open('[');
+  while (reader.element()) {
+    const value = readValue(reader, field);
+    if (value !== undefined) list.push(value);
+  }
+  return list;
+}
+
+/** Undefined: an enum name that nobody knows. */
+function readValue(reader: JsonReader, field: FieldTable): Value | undefined {
+  const { kind } = field;
+  if (kind === 'message') return readObject(reader, messageTable(field.typeName));
+  const json = reader.peek();
+  if (kind === 'string' && json === '"') return reader.string();
+  if (kind === 'bool' && (json === 't' || json === 'f')) return reader.word() === true;
+  if (kind === 'bytes' && json === '"') {
+    const bytes = readBase64(reader.string());
+    if (bytes !== undefined) return bytes;
+    throw invalid(reader, field);
+  }
+  if (kind === 'enum' && json === '"') return enumOf(field.typeName).numbers.get(reader.string());
+  if (kind === 'enum' && json === '0') return integer(reader, field, 'int32', reader.number());
+  if (json === '0' && isInteger(kind)) return integer(reader, field, kind, reader.number());
+  if (json === '"' && isInteger(kind)) return integer(reader, field, kind, reader.string());
+  reader.skip();
+  throw invalid(reader, field);
+}
+
+function isInteger(kind: string): kind is IntegerKind {
+  return kind === 'int64' || kind === 'uint64' || kind === 'int32' || kind === 'uint32';
+}
+
+function integer(reader: JsonReader, field: FieldTable, kind: IntegerKind, text: string): bigint | number {
+  const value = readInteger(text, kind);
+  if (value === undefined) throw invalid(reader, field);
+  return kind === 'int64' || kind === 'uint64' ? value : Number(value);
+}
+
+function invalid(reader: JsonReader, field: FieldTable): JsonError {
+  return reader.flaw(`invalid value for ${field.kind} field ${field.name}: ${reader.source()}`);
+}
+
+/** Base64 as Go's decoders take it: line breaks anywhere, padding whole or absent, either alphabet but not both. */
+function readBase64(text: string): Uint8Array | undefined {
+  const plain = /[\r\n]/.test(text) ? text.replace(/[\r\n]+/g, '') : text;
+  const unpadded = plain.endsWith('==') ? plain.slice(0, -2) : plain.endsWith('=') ? plain.slice(0, -1) : plain;
+  if (unpadded.length !== plain.length && plain.length % 4 !== 0) return undefined;
+  if (unpadded.length % 4 === 1) return undefined;
+  return /^(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)$/.test(unpadded) ? Buffer.from(unpadded, 'base64') : undefined;
+}
+
+// Names. --------------------------------------------------------------------------------------------------------------
+
+interface EnumNames {
+  readonly numbers: ReadonlyMap<string, number>;
+  readonly names: ReadonlyMap<number, string>;
+}
+
+const enumNames = new Map<string, EnumNames>();
+const fieldNames = new WeakMap<MessageTable, ReadonlyMap<string, FieldTable>>();
+
+function enumOf(typeName: string): EnumNames {
+  let known = enumNames.get(typeName);
+  if (known === undefined) {
+    const values = Object.entries(enums[typeName as keyof typeof enums] as Record<string, number>);
+    known = { numbers: new Map(values), names: new Map(values.map(([name, number]) => [number, name])) };
+    enumNames.set(typeName, known);
+  }
+  return known;
+}
+
+function fieldsByName(table: MessageTable): ReadonlyMap<string, FieldTable> {
+  let known = fieldNames.get(table);
+  if (known === undefined) {
+    known = new Map(
+      table.fields.flatMap(field => [[lowerCamelCase(field.name), field] as const, [field.name, field] as const]),
+    );
+    fieldNames.set(table, known);
+  }
+  return known;
+}
+
+/** range_end -> rangeEnd, dbSize -> dbSize */
+function lowerCamelCase(name: string): string {
+  return name.replace(/_+(.)/g, (_match, letter: string) => letter.toUpperCase());
+}
