@@ -6,8 +6,9 @@
  *     timeToLive ───────────────────────────────────┴─ another leads: PeerCall ─> the same there ─> PeerReply
  *
  * A round takes every renewal there is, so ten thousand keep-alives in a turn cost one confirmation. What is lost (the
- * leader died, no answer came) goes back to the front and is asked again. A lease that is past its time but not yet
- * revoked is asked about again a little later: by then it is gone, or a new leader has extended it.
+ * leader died, no answer came) goes back to the front and is asked again. Two leases are asked about again a little
+ * later: one past its time but not yet revoked (by then it is gone, or a new leader has extended it), and one with a
+ * checkpoint (a renewal counts once the checkpoint is forgotten everywhere: a next leader would go by it).
  *
  *   a round's payload: lease ids, i64 each; its answer: the new TTL of each in seconds, i64, or one of the two below
  *
@@ -30,9 +31,9 @@ import type { Read, Reads } from './reads.js';
 
 /** Answers of a round that are no TTL. */
 const unknownLease = 0n;
-const expiredLease = -1n;
+const askAgain = -1n;
 
-/** How soon a lease that waits for its revocation is asked about again. */
+/** How soon a lease is asked about again that waits for its revocation, or for its checkpoint to be forgotten. */
 const askAgainMs = 100;
 
 export interface LeaseCallsContext {
@@ -209,9 +210,10 @@ export class LeaseCalls {
   #renew(leaseId: bigint): bigint {
     const renewed = this.#context.open.state.applier.lessor.renew(leaseId);
     if (renewed === 'unknown') return unknownLease;
-    if (renewed === 'expired') return expiredLease;
-    if (renewed.clearsCheckpoint) this.#context.clearCheckpoint(leaseId);
-    return BigInt(renewed.ttlSeconds);
+    if (renewed === 'expired') return askAgain;
+    if (!renewed.clearsCheckpoint) return BigInt(renewed.ttlSeconds);
+    this.#context.clearCheckpoint(leaseId);
+    return askAgain;
   }
 
   #roundAnswered(answer: (renewal: Renewal, position: number) => bigint): void {
@@ -221,7 +223,7 @@ export class LeaseCalls {
       const ttlSeconds = answer(renewal, position);
       const stream = this.#streams.get(renewal.streamId);
       if (stream === undefined) return;
-      if (ttlSeconds === expiredLease) {
+      if (ttlSeconds === askAgain) {
         this.#queue.push({ ...renewal, notBeforeMs: this.#nowMs + askAgainMs });
         return;
       }

@@ -1,7 +1,8 @@
 /**
  * The leader's part in leases: it alone lets them expire, and replicates what time long ones have left.
  *
- *     leader ─> lessor.promote: every lease starts its time over, plus an election timeout
+ *     leader ─> lessor.promote: every lease starts its time over, plus an election timeout; again after the thread was
+ *               held up (a stopped process: its clients could not renew anything meanwhile)
  *            ─> each turn: what is due is proposed as LeaseRevoke; applied, it deletes the keys in one revision
  *
  * Invariant (L7, V10; etcd #15247): these proposals are made in the turn in which they are found due, by a member that
@@ -20,6 +21,7 @@ export class LeaseExpiry {
   readonly #idMember: number;
   readonly #extendMs: number;
   readonly #checkpointIntervalMs: number;
+  #turnMs = Number.POSITIVE_INFINITY;
 
   constructor(open: OpenMember, proposals: Proposals, idMember: number) {
     this.#open = open;
@@ -37,10 +39,13 @@ export class LeaseExpiry {
   }
 
   /** Proposes what is due now. */
-  turn(): void {
+  turn(nowMs: number): void {
     const { raft, state } = this.#open;
     const { lessor } = state.applier;
+    const heldUp = nowMs - this.#turnMs > this.#extendMs;
+    this.#turnMs = nowMs;
     if (!raft.isLeader || !lessor.isPrimary) return;
+    if (heldUp) lessor.promote(this.#extendMs);
     const revocations = lessor.dueRevocations();
     if (revocations.length > 0) {
       this.#propose(

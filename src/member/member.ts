@@ -185,7 +185,7 @@ export class Member implements Turning {
     }
     if (ticked) this.#tick();
     this.#publisher.offer(nowMs, this.#open.state.applier);
-    this.#leaseExpiry.turn();
+    this.#leaseExpiry.turn(nowMs);
     this.#proposals.offer(raft);
     this.#leases.offer(nowMs);
     this.#reads.ask(raft, nowMs);

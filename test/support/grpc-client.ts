@@ -6,7 +6,13 @@
  * exception: differential tests compare statuses. Only a broken connection rejects.
  */
 import { once } from 'node:events';
-import { type ClientHttp2Session, connect, constants, type IncomingHttpHeaders } from 'node:http2';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+} from 'node:http2';
 
 export interface GrpcResult {
   /** gRPC status code, 0 = OK. */
@@ -109,9 +115,102 @@ export class GrpcClient {
     return promise;
   }
 
+  /** Opens a call of many messages, both ways. */
+  stream(path: string, options: Pick<CallOptions, 'metadata'> = {}): GrpcStream {
+    const stream = this.#session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...options.metadata,
+    });
+    return new GrpcStream(stream);
+  }
+
   /** Closes the connection; calls in flight fail. */
   close(): void {
     this.#session.destroy();
+  }
+}
+
+/** A call of many messages: `for await` the answers or take them with `next`; `status` is how it ended. */
+export class GrpcStream implements AsyncIterableIterator<Buffer> {
+  /** Status and text; a stream that broke without either has status -1. */
+  readonly status: Promise<Pick<GrpcResult, 'grpcStatus' | 'grpcMessage'>>;
+  readonly #stream: ClientHttp2Stream;
+  readonly #waiting: ((result: IteratorResult<Buffer>) => void)[] = [];
+  readonly #messages: Buffer[] = [];
+  #chunk: Buffer = Buffer.alloc(0);
+  #ended = false;
+
+  constructor(stream: ClientHttp2Stream) {
+    this.#stream = stream;
+    let last: IncomingHttpHeaders = {};
+    stream.on('response', headers => {
+      last = headers;
+    });
+    stream.on('trailers', trailers => {
+      last = trailers;
+    });
+    stream.on('error', () => {});
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.status = new Promise(resolve => {
+      stream.on('close', () => {
+        this.#ended = true;
+        for (const waiting of this.#waiting.splice(0)) waiting({ done: true, value: undefined });
+        const status = last['grpc-status'];
+        const grpcStatus = typeof status === 'string' ? Number(status) : -1;
+        resolve({ grpcStatus, grpcMessage: decodeStatusMessage(last['grpc-message']) });
+      });
+    });
+  }
+
+  send(message: Uint8Array): void {
+    this.#stream.write(frameMessage(message));
+  }
+
+  halfClose(): void {
+    this.#stream.end();
+  }
+
+  cancel(): void {
+    this.#stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  /** Takes nothing from the wire any more, so that the flow-control window closes. */
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  /** The next answer; done when the call has ended. */
+  next(): Promise<IteratorResult<Buffer>> {
+    const message = this.#messages.shift();
+    if (message !== undefined) return Promise.resolve({ done: false, value: message });
+    if (this.#ended) return Promise.resolve({ done: true, value: undefined });
+    return new Promise(resolve => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #take(bytes: Buffer): void {
+    this.#chunk = this.#chunk.length === 0 ? bytes : Buffer.concat([this.#chunk, bytes]);
+    while (this.#chunk.length >= 5) {
+      const end = 5 + this.#chunk.readUInt32BE(1);
+      if (this.#chunk.length < end) return;
+      const message = this.#chunk.subarray(5, end);
+      this.#chunk = this.#chunk.subarray(end);
+      const waiting = this.#waiting.shift();
+      if (waiting === undefined) this.#messages.push(message);
+      else waiting({ done: false, value: message });
+    }
   }
 }
 

@@ -50,6 +50,8 @@ LeaseGrantRequest 1:TTL:int64 2:ID:int64
 LeaseGrantResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:error:string
 LeaseRevokeRequest 1:ID:int64
 LeaseRevokeResponse 1:header:ResponseHeader
+LeaseKeepAliveRequest 1:ID:int64
+LeaseKeepAliveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64
 LeaseTimeToLiveRequest 1:ID:int64 2:keys:bool
 LeaseTimeToLiveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:grantedTTL:int64 5:keys:bytes*
 StatusRequest
