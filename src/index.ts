@@ -19,12 +19,22 @@ export function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
 export {
   type Bytes,
   type CallOptions,
+  ClosedError,
+  CompactedError,
   type EtcdClient,
   EtcdError,
   type KeyValue,
+  type Lease,
+  LeaseLostError,
+  type LeaseOptions,
   type Range,
   type Transaction,
+  type Watch,
+  type WatchBatch,
+  type WatchEvent,
+  type WatchOptions,
 } from './client/client.js';
+export { type ConnectOptions, connect, type TlsOptions } from './client/connect.js';
 export type { Cluster, ClusterMember } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
 export type { ClusterOptions, LogLevel } from './host/options.js';

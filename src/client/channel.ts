@@ -33,6 +33,8 @@ export interface ClientStream {
 export interface StreamOptions {
   /** etcd's `hasleader`: the server ends the stream when it knows no leader. */
   readonly requireLeader?: boolean;
+  /** Rather at another server than the last one, which did not answer; a channel with one way only ignores it. */
+  readonly elsewhere?: boolean;
 }
 
 export interface Channel {
@@ -43,11 +45,13 @@ export interface Channel {
   unary(method: Method, request: Uint8Array, options?: CallOptions): Promise<Uint8Array>;
   /** Opens a stream. Failures, that of connecting too, come to `listener.end`, never before this returns. */
   stream(method: Method, listener: StreamListener, options?: StreamOptions): ClientStream;
+  /** Ends every call and stream with ClosedError, and all later ones; absent where the owner closes it otherwise. */
+  close?(): void;
 }
 
 /** A call that failed: etcd's own text, and the gRPC status code it came with. */
 export class EtcdError extends Error {
-  override readonly name = 'EtcdError';
+  override readonly name: string = 'EtcdError';
 
   constructor(
     /** A GrpcCode. */

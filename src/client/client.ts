@@ -5,13 +5,28 @@
  *     (await client.get('greeting'))?.value;                 // 'hello'
  *     await client.getAll({ prefix: 'users/' });             // { kvs, count, more, revision }
  *     await client.delete({ prefix: 'users/' });             // { deleted, previous, revision }
+ *     for await (const event of client.watch({ prefix: 'users/' })) console.log(event.type, event.kv.key);
+ *     const lease = await client.lease({ ttlSeconds: 10 });  // kept alive; lease.lost, lease.revoke()
  *
- * Keys and values go in as text (UTF-8) or bytes. Every call rejects with EtcdError, whose message is etcd's own text.
+ * Keys and values go in as text (UTF-8) or bytes. Every call takes
+ * `signal` and `timeoutMs`, and rejects with EtcdError, whose message is etcd's own text, or with the signal's reason.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
 import type { CallOptions, Channel } from './channel.js';
+import { LeaseKeeper } from './keep-alive.js';
+import {
+  grantLease,
+  Lease,
+  type LeaseGrant,
+  type LeaseOptions,
+  type LeaseTimeToLive,
+  leaseTimeToLive,
+  listLeases,
+  revokeLease,
+  type TimeToLiveOptions,
+} from './lease.js';
 import type { Bytes, Range } from './ranges.js';
 import {
   type DeleteOptions,
@@ -19,6 +34,8 @@ import {
   encodePut,
   encodeRange,
   type GetOptions,
+  type LeaseRef,
+  leaseIdOf,
   type PutOptions,
   type RangeOptions,
 } from './requests.js';
@@ -32,12 +49,17 @@ import {
   type RangeResult,
 } from './results.js';
 import { decodeTxnResult, encodeTxn, type Transaction, type TxnResult } from './transaction.js';
+import { Watch, type WatchOptions } from './watch.js';
 
 export { type CallOptions, type Channel, EtcdError } from './channel.js';
+export { ClosedError, CompactedError, LeaseLostError } from './errors.js';
+export type { Lease, LeaseGrant, LeaseOptions, LeaseTimeToLive, TimeToLiveOptions } from './lease.js';
 export type { Bytes, Range } from './ranges.js';
-export type { DeleteOptions, GetOptions, PutOptions, RangeOptions } from './requests.js';
-export { type DeleteResult, KeyValue, type PutResult, type RangeResult } from './results.js';
+export type { DeleteOptions, GetOptions, LeaseRef, PutOptions, RangeOptions } from './requests.js';
+export { type DeleteResult, KeyValue, type PutResult, type RangeResult, type ResponseHeader } from './results.js';
 export type { Comparison, Operation, OperationResult, Transaction, TxnResult } from './transaction.js';
+export type { Watch, WatchBatch, WatchOptions } from './watch.js';
+export type { WatchEvent } from './watch-messages.js';
 
 export interface CompactOptions extends CallOptions {
   /** Answer only when the history is really gone. */
@@ -80,10 +102,13 @@ export interface Member {
 }
 
 export class EtcdClient {
-  private readonly channel: Channel;
+  /** What carries the calls. */
+  readonly channel: Channel;
+  readonly #keeper: LeaseKeeper;
 
   constructor(channel: Channel) {
     this.channel = channel;
+    this.#keeper = new LeaseKeeper(channel);
   }
 
   /** Writes one key; resolves when a quorum has it on disk. */
@@ -110,6 +135,36 @@ export class EtcdClient {
   /** Compares and acts in one step; see transaction.ts for the form. */
   async txn(transaction: Transaction, options?: CallOptions): Promise<TxnResult> {
     return decodeTxnResult(await this.channel.unary(Method.KvTxn, encodeTxn(transaction), options));
+  }
+
+  /** The changes of a key or range, from now or from `startRevision` on; see watch.ts. */
+  watch(range: Range, options: WatchOptions = {}): Watch {
+    return new Watch(this.channel, range, options);
+  }
+
+  /** Grants a lease and keeps it alive until it is revoked, released or lost; see lease.ts. */
+  lease(options: LeaseOptions): Promise<Lease> {
+    return Lease.grant(this.channel, this.#keeper, options);
+  }
+
+  /** Grants a lease that nobody keeps alive. */
+  leaseGrant(options: LeaseOptions): Promise<LeaseGrant> {
+    return grantLease(this.channel, options, options);
+  }
+
+  /** Ends a lease: its keys are deleted. */
+  leaseRevoke(lease: LeaseRef, options?: CallOptions): Promise<void> {
+    return revokeLease(this.channel, leaseIdOf(lease), options);
+  }
+
+  /** What is left of a lease; undefined: there is no such lease. */
+  leaseTimeToLive(lease: LeaseRef, options?: TimeToLiveOptions): Promise<LeaseTimeToLive | undefined> {
+    return leaseTimeToLive(this.channel, leaseIdOf(lease), options);
+  }
+
+  /** The ids of all leases. */
+  leases(options?: CallOptions): Promise<bigint[]> {
+    return listLeases(this.channel, options);
   }
 
   /** Drops the history before `revision`. */
@@ -151,6 +206,15 @@ export class EtcdClient {
       clientUrls: member.clientURLs,
       isLearner: member.isLearner,
     }));
+  }
+
+  /** Ends every call, watch and lease of a connected client with ClosedError. A cluster's own client ends with it. */
+  close(): void {
+    this.channel.close?.();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
 

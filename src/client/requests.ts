@@ -6,10 +6,17 @@ import { ProtoWriter } from '../wire/proto.js';
 import type { CallOptions } from './channel.js';
 import { type Bytes, boundsOf, type Range } from './ranges.js';
 
+/** A lease, or its id. */
+export type LeaseRef = bigint | { readonly id: bigint };
+
+export function leaseIdOf(lease: LeaseRef): bigint {
+  return typeof lease === 'bigint' ? lease : lease.id;
+}
+
 /** How a key is put; the same alone and in a transaction. */
 export interface PutSettings {
   /** The lease to hang the key on; without it the key hangs on none. */
-  readonly lease?: bigint;
+  readonly lease?: LeaseRef;
   /** Answer what was there before. */
   readonly previous?: boolean;
   /** Keep the present value (pass an empty one); the key must exist. */
@@ -78,7 +85,7 @@ export function writePut(writer: ProtoWriter, key: Bytes, value: Bytes, settings
   writeBytes(writer, 1, key);
   writeBytes(writer, 2, value);
   if (settings === undefined) return;
-  writer.bigint64Field(3, settings.lease ?? 0n);
+  writer.bigint64Field(3, leaseIdOf(settings.lease ?? 0n));
   writer.boolField(4, settings.previous ?? false);
   writer.boolField(5, settings.ignoreValue ?? false);
   writer.boolField(6, settings.ignoreLease ?? false);

@@ -117,6 +117,32 @@ export function readDeleteResult(reader: ProtoReader): DeleteResult {
   return { deleted, previous, revision };
 }
 
+/** Who answered, and when: the store's revision and the raft term at that time. */
+export interface ResponseHeader {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly revision: number;
+  readonly raftTerm: number;
+}
+
+export const noHeader: ResponseHeader = { clusterId: 0n, memberId: 0n, revision: 0, raftTerm: 0 };
+
+/** Reads a response header as a whole. */
+export function readHeader(reader: ProtoReader): ResponseHeader {
+  const outer = reader.enter();
+  let { clusterId, memberId, revision, raftTerm } = noHeader;
+  while (reader.more()) {
+    const tag = reader.tag();
+    if (tag === 0x08) clusterId = reader.uint64();
+    else if (tag === 0x10) memberId = reader.uint64();
+    else if (tag === 0x18) revision = reader.int64();
+    else if (tag === 0x20) raftTerm = reader.int64();
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  return { clusterId, memberId, revision, raftTerm };
+}
+
 /** Reads a response header, of which clients want the revision. */
 export function readRevision(reader: ProtoReader): number {
   const outer = reader.enter();
@@ -130,7 +156,8 @@ export function readRevision(reader: ProtoReader): number {
   return revision;
 }
 
-function readKv(reader: ProtoReader): KeyValue {
+/** Reads an embedded mvccpb.KeyValue. */
+export function readKv(reader: ProtoReader): KeyValue {
   const outer = reader.enter();
   const kv = new KeyValue(readKeyValue(reader));
   reader.leave(outer);

@@ -13,6 +13,8 @@ import { CompareResult, CompareTarget } from '../wire/txn.js';
 import { type Bytes, boundsOf, type Range, toBytes } from './ranges.js';
 import {
   type DeleteSettings,
+  type LeaseRef,
+  leaseIdOf,
   type PutSettings,
   type RangeSettings,
   writeDelete,
@@ -35,7 +37,7 @@ export type Comparison = { readonly key: Range; readonly is?: '=' | '!=' | '<' |
   | { readonly createRevision: number }
   | { readonly modRevision: number }
   | { readonly value: Bytes }
-  | { readonly lease: bigint }
+  | { readonly lease: LeaseRef }
 );
 
 export type Operation =
@@ -106,7 +108,7 @@ function writeComparison(writer: ProtoWriter, comparison: Comparison): void {
     writer.int64Field(2, CompareTarget.Lease);
     writer.bytesField(3, key);
     writer.tag(8, WireType.Varint);
-    writer.bigint64(comparison.lease);
+    writer.bigint64(leaseIdOf(comparison.lease));
   }
   writer.bytesField(64, rangeEnd);
 }

@@ -1,0 +1,86 @@
+/**
+ * One stream of the remote channel, usable before it is open: requests wait for the connection.
+ *
+ * Its listener hears nothing before `open`, nothing after the end, and the end once. Messages that arrived but were
+ * held back by `pause` are lost with the connection: the stream's user goes on from what it was given.
+ */
+import type * as Grpc from '@grpc/grpc-js';
+import type { ClientStream, EtcdError, StreamListener } from './channel.js';
+import { CallFailure, type Endpoint } from './endpoint.js';
+
+export class RemoteStream implements ClientStream {
+  /** Where it runs; undefined: nowhere yet. */
+  endpoint: Endpoint | undefined;
+  readonly #listener: StreamListener;
+  readonly #onOver: (error: EtcdError | undefined) => void;
+  #call: Grpc.ClientDuplexStream<Buffer, Buffer> | undefined;
+  #unsent: Buffer[] = [];
+  #halfClosed = false;
+  #paused = false;
+  #over = false;
+
+  /** `onOver`: heard once, however the stream ends. */
+  constructor(listener: StreamListener, onOver: (error: EtcdError | undefined) => void) {
+    this.#listener = listener;
+    this.#onOver = onOver;
+  }
+
+  open(endpoint: Endpoint, path: string, metadata: Grpc.Metadata): void {
+    if (this.#over) return;
+    const call = endpoint.stream(path, metadata);
+    this.endpoint = endpoint;
+    this.#call = call;
+    call.on('error', (error: Grpc.ServiceError) => this.#finish(new CallFailure(error)));
+    call.on('end', () => this.#finish(undefined));
+    call.on('data', (message: Buffer) => {
+      if (!this.#over) this.#listener.message(message);
+    });
+    if (this.#paused) call.pause();
+    for (const request of this.#unsent) call.write(request);
+    this.#unsent = [];
+    if (this.#halfClosed) call.end();
+  }
+
+  send(request: Uint8Array): void {
+    if (this.#over || this.#halfClosed) return;
+    const copy = Buffer.from(request);
+    if (this.#call === undefined) this.#unsent.push(copy);
+    else this.#call.write(copy);
+  }
+
+  halfClose(): void {
+    this.#halfClosed = true;
+    this.#call?.end();
+  }
+
+  cancel(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#call?.cancel();
+    this.#onOver(undefined);
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#call?.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#call?.resume();
+  }
+
+  /** Ends it from this side, with an error that the listener hears. */
+  readonly fail = (error: EtcdError): void => {
+    if (this.#over) return;
+    this.#finish(error);
+    this.#call?.cancel();
+  };
+
+  #finish(error: EtcdError | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#onOver(error);
+    this.#listener.end(error);
+  }
+}
