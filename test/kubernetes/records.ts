@@ -65,6 +65,8 @@ export interface WatchRecord {
   readonly name: string;
   readonly request: WatchRequest;
   readonly responses: readonly WatchResponse[];
+  /** How many responses there were when the client cancelled it. */
+  readonly cancelAskedAt?: number;
 }
 
 export interface Violation {
@@ -74,6 +76,8 @@ export interface Violation {
   readonly where: string;
   readonly text: string;
 }
+
+type Mutable<T> = { -readonly [P in keyof T]: T[P] };
 
 /** The id of a response to a manual progress request: it speaks for all watches of the stream. */
 export const streamWatchId = -1;
@@ -107,7 +111,7 @@ export function watchesOf(stream: StreamRecord): { watches: WatchRecord[]; viola
   const watches: WatchRecord[] = [];
   const violations: Violation[] = [];
   const asked: WatchRequest[] = [];
-  const live = new Map<number, WatchResponse[]>();
+  const live = new Map<number, Mutable<WatchRecord> & { readonly responses: WatchResponse[] }>();
   const cancelsAsked = new Map<number, number>();
   const found = (response: WatchResponse, text: string) =>
     violations.push({
@@ -120,21 +124,24 @@ export function watchesOf(stream: StreamRecord): { watches: WatchRecord[]; viola
     const request = asked.splice(byId === -1 ? asked.findIndex(({ watchId }) => watchId === 0) : byId, 1)[0];
     if (request === undefined) return found(response, 'created without having been asked for');
     if (live.has(response.watchId)) found(response, 'created while a watch of that id lives');
-    const responses = [response];
-    watches.push({ name: `${stream.name} watch ${response.watchId}`, request, responses });
-    if (!response.canceled) live.set(response.watchId, responses);
+    const watch = { name: `${stream.name} watch ${response.watchId}`, request, responses: [response] };
+    watches.push(watch);
+    if (!response.canceled) live.set(response.watchId, watch);
   };
   for (const exchange of stream.exchanges) {
     if ('create' in exchange) asked.push(exchange.create);
-    else if ('cancel' in exchange) cancelsAsked.set(exchange.cancel, (cancelsAsked.get(exchange.cancel) ?? 0) + 1);
-    else {
+    else if ('cancel' in exchange) {
+      cancelsAsked.set(exchange.cancel, (cancelsAsked.get(exchange.cancel) ?? 0) + 1);
+      const watch = live.get(exchange.cancel);
+      if (watch !== undefined) watch.cancelAskedAt = watch.responses.length;
+    } else {
       const { received } = exchange;
       const cancels = cancelsAsked.get(received.watchId) ?? 0;
-      const responses = live.get(received.watchId);
+      const watch = live.get(received.watchId);
       if (received.created) create(received);
       else if (received.watchId === streamWatchId && isProgress(received)) {
-        for (const each of live.values()) each.push(received);
-      } else if (responses !== undefined) responses.push(received);
+        for (const { responses } of live.values()) responses.push(received);
+      } else if (watch !== undefined) watch.responses.push(received);
       else if (!received.canceled || cancels === 0) found(received, 'a response for an id that does not live');
       // A compaction's cancel and the client's may cross: the client's is answered all the same.
       if (!received.canceled || received.created) continue;

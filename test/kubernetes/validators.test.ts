@@ -264,7 +264,8 @@ test('fragments of one revision pass, complete or cut off', () => {
 test('what etcd 3.4 does not promise is not asked of it', () => {
   const overrun = wrong.W6!.find(([text]) => text.startsWith('progress of the stream'))![1];
   const early = wrong.W12!.find(([text]) => text.startsWith('progress'))![1];
-  for (const watch of [overrun, early]) {
+  const lacking = wrong.W8!.find(([text]) => text.startsWith('prev_kv is missing'))![1];
+  for (const watch of [overrun, early, { ...lacking, cancelAskedAt: 2 }]) {
     assert.notDeepEqual(validateWatch(watch, history, strict), []);
     assert.deepEqual(validateWatch(watch, history, etcd34), []);
   }

@@ -14,16 +14,24 @@
 import { describe, type History, sameChange, samePair } from './history.js';
 import { isProgress, isWanted, streamWatchId, type Violation, type WatchEvent, type WatchRecord } from './records.js';
 
-/** What the server under test is known not to promise. */
+/** What the server under test is known not to keep. */
 export interface Rules {
   /** etcd before 3.4.25 and 3.5.8 answers manual progress requests at once, whatever is still to be sent. */
   readonly manualProgressMayOverrun: boolean;
   /** etcd before 3.5.22 sends progress responses before a start revision that lies in the future. */
   readonly progressMayPrecedeStart: boolean;
+  /**
+   * etcd notes that a watch wants prev_kv after it has created the watch, and forgets it before it has sent what lies
+   * before the cancellation.
+   */
+  readonly prevKvMayLackAtEnds: boolean;
 }
 
-export const strict: Rules = { manualProgressMayOverrun: false, progressMayPrecedeStart: false };
-export const etcd34: Rules = { manualProgressMayOverrun: true, progressMayPrecedeStart: true };
+export const strict: Rules = {
+  ...{ manualProgressMayOverrun: false, progressMayPrecedeStart: false, prevKvMayLackAtEnds: false },
+};
+export const etcd35: Rules = { ...strict, progressMayPrecedeStart: true, prevKvMayLackAtEnds: true };
+export const etcd34: Rules = { ...etcd35, manualProgressMayOverrun: true };
 
 type Predicate = (watch: WatchRecord, history: History, rules: Rules) => Iterable<string>;
 
@@ -167,14 +175,17 @@ function* filtered(watch: WatchRecord): Generator<string> {
   }
 }
 
-function* previous(watch: WatchRecord, history: History): Generator<string> {
-  for (const { events, compactionAsked } of watch.responses) {
+function* previous(watch: WatchRecord, history: History, rules: Rules): Generator<string> {
+  const firstOfAll = watch.responses.findIndex(({ events }) => events.length > 0);
+  const cancelAskedAt = watch.cancelAskedAt ?? Number.POSITIVE_INFINITY;
+  for (const [at, { events, compactionAsked }] of watch.responses.entries()) {
+    const isExcused = rules.prevKvMayLackAtEnds && (at === firstOfAll || at >= cancelAskedAt);
     for (const event of events) {
       const { key, modRevision } = event.kv;
       if (event.prevKv === undefined) {
-        const compacted = modRevision - 1 < compactionAsked;
+        const mayLack = isExcused || modRevision - 1 < compactionAsked;
         const before = history.pairAt(key, modRevision - 1);
-        if (watch.request.prevKv && before !== undefined && !compacted) yield `${describe(event)} has no prev_kv`;
+        if (watch.request.prevKv && before !== undefined && !mayLack) yield `${describe(event)} has no prev_kv`;
         continue;
       }
       if (!watch.request.prevKv) yield `${describe(event)} has a prev_kv nobody asked for`;

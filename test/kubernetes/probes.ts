@@ -1,0 +1,73 @@
+/**
+ * Watches of every shape, created and cancelled all the time on one stream: single keys, prefixes, everything; from
+ * before and behind the current revision; filtered; with ids of the client's choice.
+ *
+ * Nobody uses what they deliver: they are there for the validators.
+ */
+import type { Prng } from '../../src/base/prng.js';
+import { kindRange, kinds, registry } from './api-server.js';
+import type { Ledger } from './ledger.js';
+import { type KeyRange, prefixRange, type WatchRequest } from './records.js';
+import type { WatchClient, Watcher } from './watch-client.js';
+
+const probesMax = 12;
+const everyMs = 150;
+/** How far before and behind the current revision a watch begins. */
+const startOffset = 150;
+const firstOwnId = 1_000_000;
+
+export class Probes {
+  readonly client: WatchClient;
+  readonly #prng: Prng;
+  readonly #ledger: Ledger;
+  readonly #watchers: Watcher[] = [];
+  #ids = firstOwnId;
+
+  constructor(client: WatchClient, prng: Prng, ledger: Ledger) {
+    this.client = client;
+    this.#prng = prng;
+    this.#ledger = ledger;
+  }
+
+  async run(stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      const watcher = this.client.add(this.#request(), { events: () => {}, compacted: () => {} });
+      this.#watchers.push(watcher);
+      if (this.#watchers.length > probesMax) this.client.remove(this.#watchers.shift()!);
+      await new Promise(resolve => setTimeout(resolve, everyMs));
+    }
+  }
+
+  #request(): WatchRequest {
+    const prng = this.#prng;
+    const often = (percent: number) => prng.nextBelow(100) < percent;
+    const offset = prng.nextBelow(2 * startOffset + 1) - startOffset;
+    return {
+      ...this.#range(),
+      startRevision: often(25) ? 0 : Math.max(1, this.#ledger.floor + offset),
+      prevKv: often(60),
+      progressNotify: often(50),
+      fragment: often(30),
+      noPut: often(20),
+      noDelete: often(20),
+      watchId: often(30) ? ++this.#ids : 0,
+    };
+  }
+
+  #range(): KeyRange {
+    const prng = this.#prng;
+    const kind = kinds[prng.nextBelow(kinds.length)]!;
+    switch (prng.nextBelow(5)) {
+      case 0:
+        return { key: '\0', rangeEnd: '\0' };
+      case 1:
+        return { key: `${registry}${kind}/`, rangeEnd: '\0' };
+      case 2:
+        return { key: `${registry}${kind}/ns-0/${kind}-00${prng.nextBelow(6)}0`, rangeEnd: '' };
+      case 3:
+        return prefixRange(`${registry}${kind}/ns-${prng.nextBelow(4)}/`);
+      default:
+        return kindRange(kind);
+    }
+  }
+}
