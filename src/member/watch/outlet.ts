@@ -13,9 +13,9 @@ import type { Stream, Watcher } from './watcher.js';
 
 /** Where responses go. */
 export interface WatchSink {
-  /** One whole WatchResponse for one stream (created, cancelled, progress, a single watcher's events). Bytes are copied by the callee. */
+  /** One whole WatchResponse for one stream. The callee copies the bytes. */
   message(streamId: number, response: Uint8Array): void;
-  /** One WatchResponse body without watch_id (field 2) for many watchers: streamIds[i] gets it as watchIds[i], i < streamIds.length. Copied by the callee. */
+  /** One WatchResponse without watch_id (field 2) for many: streamIds[i] gets it as watchIds[i]. The callee copies all. */
   fanOut(streamIds: readonly number[], watchIds: readonly bigint[], body: Uint8Array): void;
 }
 
