@@ -1,6 +1,6 @@
 /**
- * A Kubernetes-shaped load with every promise of watches checked on everything that was delivered: against a real etcd,
- * which shows that the checks ask for nothing that etcd does not do, and that they find what this etcd is known to do wrong.
+ * A Kubernetes-shaped load with every promise of watches checked on everything that was delivered. Against a real etcd,
+ * which shows that the checks ask for nothing that etcd does not do, and find what this etcd is known to do wrong.
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
