@@ -2,12 +2,12 @@
  * What the comparison measures, and how one scenario is run against one running cluster.
  */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Subject } from '../test/support/subject.js';
 import { h2loadPuts } from './load/h2load.js';
 import type { LoadResult } from './load/main.js';
+import { cpuMicros } from './load/processes.js';
 import type { OperationName } from './load/requests.js';
 
 export interface Scenario {
@@ -97,22 +97,6 @@ async function runGenerator(scenario: Scenario, endpoints: readonly string[], fl
     ...['--outstanding', String(scenario.outstanding), '--key-space', String(keySpace), ...flags],
   ]);
   return JSON.parse(stdout) as LoadResult;
-}
-
-/** CPU time of processes so far, from Linux's /proc; its clock tick is 10 ms on every supported platform. */
-function cpuMicros(pids: readonly number[]): number | undefined {
-  let ticks = 0;
-  for (const pid of pids) {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-      // Fields are counted from behind the program name, which may hold anything: utime and stime are 14 and 15.
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      ticks += Number(fields[11]) + Number(fields[12]);
-    } catch {
-      return undefined;
-    }
-  }
-  return ticks * 10_000;
 }
 
 function perCall(before: number | undefined, pids: readonly number[], calls: number): number | undefined {

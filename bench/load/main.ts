@@ -19,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { LoadConnection } from './connection.js';
 import { Histogram, type LatencySummary } from './histogram.js';
 import { type OperationName, operations, requestTemplate } from './requests.js';
+import { delay, openPromise } from './waiting.js';
 
 export interface LoadResult {
   readonly operation: OperationName;
@@ -149,22 +150,6 @@ function keyChooser(options: LoadOptions): () => number {
     state ^= state << 5;
     return (state >>> 0) % options.keySpace;
   };
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise(resolve => {
-    setTimeout(resolve, ms);
-  });
-}
-
-function openPromise() {
-  let resolve!: () => void;
-  let reject!: (error: Error) => void;
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  return { promise, resolve, reject };
 }
 
 await main();

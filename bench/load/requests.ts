@@ -1,23 +1,26 @@
 /**
  * The calls the generator makes, as prepared bytes.
  *
- * Every request of a kind has the same length, so the gRPC message is encoded once and only the digits of the key are
- * overwritten: key `bench/0000000042`, value of the wanted size.
+ * Every request of a kind has the same length, so the gRPC message is encoded once and only what differs is overwritten:
+ * the digits of a key (`bench/0000000042`), a number in a value, a lease id.
  */
+import { frameMessage } from '../../test/support/grpc-client.js';
 import { encodeMessage } from '../../test/support/messages.js';
+import { writeUint31 } from './frames.js';
 
 export const operations = ['put', 'range', 'serializable-range'] as const;
 export type OperationName = (typeof operations)[number];
 
-export const keyDigits = 10;
+const keyDigits = 10;
 const keyPrefix = 'bench/';
+const leaseFirst = 2 ** 21;
 
 export interface RequestTemplate {
   readonly path: string;
   /** gRPC prefix and message. */
   readonly body: Buffer;
-  /** Where the key's digits start in `body`. */
-  readonly digitsAt: number;
+  /** Overwrites what differs between calls, in a copy of `body` at `bodyAt`. */
+  readonly write: (target: Uint8Array, bodyAt: number, number: number) => void;
 }
 
 /** The key that carries `number`. */
@@ -28,22 +31,50 @@ export function keyOf(number: number): string {
 /** The request for one operation; `valueBytes` counts for puts. */
 export function requestTemplate(operation: OperationName, valueBytes: number): RequestTemplate {
   const key = Buffer.from(keyOf(0));
-  const message =
-    operation === 'put'
-      ? encodeMessage('PutRequest', { key, value: incompressible(valueBytes) })
-      : encodeMessage('RangeRequest', { key, serializable: operation === 'serializable-range' });
-  const body = Buffer.alloc(5 + message.length);
-  body.writeUInt32BE(message.length, 1);
-  body.set(message, 5);
-  return {
-    path: operation === 'put' ? '/etcdserverpb.KV/Put' : '/etcdserverpb.KV/Range',
-    body,
-    digitsAt: body.indexOf(keyPrefix) + keyPrefix.length,
-  };
+  const put = operation === 'put';
+  const message = put
+    ? encodeMessage('PutRequest', { key, value: incompressible(valueBytes) })
+    : encodeMessage('RangeRequest', { key, serializable: operation === 'serializable-range' });
+  const body = frameMessage(message);
+  const digitsAt = body.indexOf(keyPrefix) + keyPrefix.length;
+  const write = (target: Uint8Array, bodyAt: number, number: number) => writeDigits(target, bodyAt + digitsAt, number);
+  return { path: put ? '/etcdserverpb.KV/Put' : '/etcdserverpb.KV/Range', body, write };
 }
 
-/** Writes a key's number into the digits at `position`. */
-export function writeDigits(target: Uint8Array, position: number, number: number): void {
+/** Puts whose number goes round `keys` keys and stands in the first four bytes of the value too. */
+export function numberedPutTemplate(valueBytes: number, keys: number): RequestTemplate {
+  const { path, body } = requestTemplate('put', Math.max(valueBytes, 4));
+  const digitsAt = body.indexOf(keyPrefix) + keyPrefix.length;
+  const valueAt = body.length - Math.max(valueBytes, 4);
+  const write = (target: Uint8Array, bodyAt: number, number: number) => {
+    writeDigits(target, bodyAt + digitsAt, number % keys);
+    writeUint31(target, bodyAt + valueAt, number);
+  };
+  return { path, body, write };
+}
+
+/** The lease of a number: all of them have a varint of four bytes. */
+export function leaseOf(number: number): number {
+  return leaseFirst + number;
+}
+
+/** Grants of leases with ids of the client's choice. */
+export function grantTemplate(ttlSeconds: number): RequestTemplate {
+  const body = frameMessage(encodeMessage('LeaseGrantRequest', { TTL: BigInt(ttlSeconds), ID: BigInt(leaseOf(0)) }));
+  const write = (target: Uint8Array, bodyAt: number, number: number) =>
+    writeVarint4(target, bodyAt + body.length - 4, leaseOf(number));
+  return { path: '/etcdserverpb.Lease/LeaseGrant', body, write };
+}
+
+/** Writes a number from 2^21 on, below 2^28, as a varint. */
+export function writeVarint4(target: Uint8Array, position: number, number: number): void {
+  target[position] = (number & 0x7f) | 0x80;
+  target[position + 1] = ((number >>> 7) & 0x7f) | 0x80;
+  target[position + 2] = ((number >>> 14) & 0x7f) | 0x80;
+  target[position + 3] = number >>> 21;
+}
+
+function writeDigits(target: Uint8Array, position: number, number: number): void {
   let rest = number;
   for (let i = position + keyDigits - 1; i >= position; i--) {
     const tenth = Math.floor(rest / 10);
