@@ -6,9 +6,7 @@
  * (terms, indexes, sizes, times, its version) becomes its kind. JSON, tables and `fields` output are compared as
  * values, cell by cell; everything else as text.
  */
-import { spawn } from 'node:child_process';
-import { text } from 'node:stream/consumers';
-import { environmentWithout } from './server-process.js';
+import { type ControlOutput, ControlSession } from './control-session.js';
 import type { Subject } from './subject.js';
 
 /** One command of a program. */
@@ -16,20 +14,15 @@ export interface ControlCommand {
   readonly flags: readonly string[];
   /** Standard input; none when absent. */
   readonly input?: string;
-  /** Which endpoints it is given: the leader's (default) or all. */
-  readonly endpoints?: 'leader' | 'all';
-}
-
-export interface ControlOutput {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
+  /** Which endpoints it is given: the leader's (default), another member's (the leader's when it is alone) or all. */
+  readonly endpoints?: 'leader' | 'follower' | 'all';
 }
 
 /** What a command showed, ready to be compared with deepEqual. */
 export interface ControlResult {
   readonly command: string;
-  readonly code: number | null;
+  /** The exit code, or the signal that ended it. */
+  readonly code: number | string | null;
   readonly output: unknown;
   /** The lines that etcdctl itself wrote; its log lines are left out. */
   readonly errors: readonly string[];
@@ -40,7 +33,7 @@ export class ControlledCluster {
   readonly #control: string;
   readonly #endpoints: readonly string[];
   /** Text in outputs to its replacement, longest first. */
-  readonly #labels: readonly (readonly [string, string])[];
+  #labels: readonly (readonly [string, string])[];
 
   private constructor(control: string, endpoints: readonly string[], labels: Map<string, string>) {
     this.#control = control;
@@ -72,12 +65,21 @@ export class ControlledCluster {
   }
 
   async run(command: ControlCommand): Promise<ControlResult> {
-    const endpoints = command.endpoints === 'all' ? this.#endpoints : this.#endpoints.slice(0, 1);
-    const { code, stdout, stderr } = await runControl(this.#control, endpoints.join(','), command.flags, command.input);
+    const { flags, input } = command;
+    return this.result(flags, await this.#session(command, input ?? null).ended());
+  }
+
+  /** Starts a command that goes on until it is ended; its standard input stays open. */
+  open(command: ControlCommand): ControlSession {
+    return this.#session(command, command.input);
+  }
+
+  /** What a session showed until it ended. */
+  result(flags: readonly string[], { code, signal, stdout, stderr }: ControlOutput): ControlResult {
     return {
-      command: command.flags.join(' '),
-      code,
-      output: this.#comparable(stdout, command.flags),
+      command: this.#label(flags.join(' ')),
+      code: signal ?? code,
+      output: this.#comparable(stdout, flags),
       errors: this.#label(stderr)
         .split('\n')
         .filter(line => line !== '' && !line.startsWith('{'))
@@ -86,10 +88,28 @@ export class ControlledCluster {
     };
   }
 
-  #comparable(stdout: string, flags: readonly string[]): unknown {
+  /** From here on an id the servers chose (in hex) stands as `label` in all outputs, in each of its forms. */
+  name(id: string, label: string): void {
+    const forms = [...idForms(BigInt(`0x${id}`).toString()), id];
+    this.#labels = [...forms.map(form => [form, label] as const), ...this.#labels];
+  }
+
+  #session(command: ControlCommand, input: string | null | undefined): ControlSession {
+    const { flags, endpoints = 'leader' } = command;
+    const from = endpoints === 'follower' && this.#endpoints.length > 1 ? 1 : 0;
+    const chosen = endpoints === 'all' ? this.#endpoints : this.#endpoints.slice(from, from + 1);
+    return new ControlSession(this.#control, chosen.join(','), flags, input);
+  }
+
+  #comparable(printed: string, flags: readonly string[]): unknown {
+    const stdout = flags[1] === 'timetolive' ? withoutTimeLeft(printed) : printed;
     const format = flags.includes('-w') ? flags[flags.indexOf('-w') + 1] : 'simple';
     if (format === 'json' && stdout.startsWith('[')) return sortByText(this.#jsonValue(parseJson(stdout)) as unknown[]);
-    if (format === 'json' && stdout.startsWith('{')) return this.#jsonValue(parseJson(stdout));
+    if (format === 'json' && stdout.startsWith('{')) {
+      // A stream prints one value a line.
+      const values = stdout.trimEnd().split('\n');
+      return values.length === 1 ? this.#jsonValue(parseJson(stdout)) : values.map(v => this.#jsonValue(parseJson(v)));
+    }
     const labelled = this.#label(stdout);
     if (format === 'table') return tableCells(labelled);
     // Answers of several members come in no particular order.
@@ -145,24 +165,8 @@ const volatileHeads = new Set(['VERSION', 'DB SIZE', 'RAFT TERM', 'RAFT INDEX', 
 /** Positions of version, size, term and indexes in `endpoint status`. */
 const volatileColumns = new Set([2, 3, 6, 7, 8]);
 
-async function runControl(
-  control: string,
-  endpoints: string,
-  flags: readonly string[],
-  input?: string,
-): Promise<ControlOutput> {
-  const child = spawn(control, [`--endpoints=${endpoints}`, ...flags], {
-    env: { ...environmentWithout('ETCDCTL_'), ETCDCTL_API: '3' },
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-  });
-  child.stdin?.on('error', () => {}); // A command that fails early does not read its input.
-  child.stdin?.end(input);
-  const code = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  const [stdout, stderr] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
-  return { code: await code, stdout, stderr };
+function runControl(control: string, endpoints: string, flags: readonly string[]): Promise<ControlOutput> {
+  return new ControlSession(control, endpoints, flags, null).ended();
 }
 
 /** JSON as etcdctl writes it: 64-bit integers are numbers there, of which the large ones would lose digits. */
@@ -188,6 +192,17 @@ function sortByText(items: unknown[]): unknown[] {
 
 function withoutTimes(line: string): string {
   return line.replace(/took = [\d.]+(?:µs|ms|s)/, 'took = <time>');
+}
+
+/** What `lease timetolive` prints without the seconds left; the keys come in no particular order. */
+function withoutTimeLeft(printed: string): string {
+  return printed
+    .replace(/remaining\(\d+s\)/, 'remaining(<time>)')
+    .replace(/"ttl":\d+/, '"ttl":"<time>"')
+    .replace(/"TTL" : \d+/, '"TTL" : <time>')
+    .replace(/attached keys\(\[(.*)\]\)/, (_, keys: string) => `attached keys([${keys.split(' ').sort().join(' ')}])`)
+    .replace(/"keys":(\[.*?\])/, (_, keys: string) => `"keys":${JSON.stringify((JSON.parse(keys) as string[]).sort())}`)
+    .replace(/(?:"Key" : .*\n)+/, keys => keys.split('\n').sort().join('\n'));
 }
 
 function withoutVolatileField(line: string): string {
