@@ -1,19 +1,22 @@
 /**
  * From a gRPC call to a member's ring and back. One router per endpoint: the member whose endpoint was called answers.
  *
- * Request bytes go to the member as they came; the main thread decodes nothing of them. Health checks are the
- * one service answered here, as in etcd: they speak of the server, not of the store.
+ * Request bytes go to the member as they came; the main thread decodes nothing of them. Two services are answered here:
+ * health checks speak of the server, not of the store; locks and elections are recipes over the member's own calls.
  */
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
 import { type Method, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
+import { isConcurrency, openConcurrency } from './api/concurrency.js';
 import { openHealth } from './api/health.js';
 import { isServed, notServedText } from './api/routes.js';
 import { type Call, type CallListener, deafListener, type Service } from './grpc/call.js';
+import { inProcessClient } from './in-process.js';
 import type { MemberPort, Waiter } from './member-port.js';
 import { StreamCall } from './stream-call.js';
 
 /** The service behind one member's endpoint. */
 export function memberService(port: MemberPort): Service {
+  const client = inProcessClient(() => port);
   return call => {
     const info = methodByPath(call.path);
     if (info === undefined) return refuse(call, GrpcCode.Unimplemented, unknownMethodText(call.path));
@@ -23,6 +26,7 @@ export function memberService(port: MemberPort): Service {
       const { grpcCode, message } = etcdError(EtcdErrorCode.InvalidClientApiVersion);
       return refuse(call, grpcCode, message);
     }
+    if (isConcurrency(info)) return openConcurrency(call, info, client);
     if (info.kind !== MethodKind.Unary) return new StreamCall(call, info.method, port);
     return new UnaryCall(call, info.method, port);
   };

@@ -1,5 +1,5 @@
 /**
- * Which RPCs this version serves, and by whom: the member thread does the work, the host only carries bytes.
+ * Which RPCs this version serves.
  *
  * A method of etcd's that is not listed is answered Unimplemented with a text that says so: an honest refusal, never a
  * made-up answer.
@@ -18,6 +18,13 @@ const served: ReadonlySet<number> = new Set([
   Method.LeaseKeepAlive,
   Method.LeaseTimeToLive,
   Method.LeaseLeases,
+  Method.Lock,
+  Method.Unlock,
+  Method.Campaign,
+  Method.Proclaim,
+  Method.Leader,
+  Method.Observe,
+  Method.Resign,
   Method.MemberList,
   Method.Alarm,
   Method.Status,
