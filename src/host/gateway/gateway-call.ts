@@ -247,13 +247,18 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
   /** Ends the call with an error that is not its service's. */
   #fail(code: number, text: string, reason: CancelReason): void {
     if (this.#state !== CallState.Running) return;
+    this.#state = CallState.Cancelled; // first of all: sending may end the exchange, and be heard of here
     this.#answer(code, text);
-    this.#cancel(reason);
+    this.#tellCancelled(reason);
   }
 
   #cancel(reason: CancelReason): void {
     if (this.#state !== CallState.Running) return;
     this.#state = CallState.Cancelled;
+    this.#tellCancelled(reason);
+  }
+
+  #tellCancelled(reason: CancelReason): void {
     this.#settle();
     if (this.#opened) this.#listener?.cancel(reason);
     else this.#exchange.release();
