@@ -7,6 +7,8 @@
  *     await client.delete({ prefix: 'users/' });             // { deleted, previous, revision }
  *     for await (const event of client.watch({ prefix: 'users/' })) console.log(event.type, event.kv.key);
  *     const lease = await client.lease({ ttlSeconds: 10 });  // kept alive; lease.lost, lease.revoke()
+ *     await using lock = await client.lock('jobs/nightly');  // lock.lost, lock.unlock()
+ *     await client.election('scheduler').campaign('host-7'); // leadership.lost, proclaim(value), resign()
  *
  * Keys and values go in as text (UTF-8) or bytes. Every call takes
  * `signal` and `timeoutMs`, and rejects with EtcdError, whose message is etcd's own text, or with the signal's reason.
@@ -15,6 +17,7 @@ import { EMPTY_BYTES } from '../base/bytes.js';
 import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
 import type { CallOptions, Channel } from './channel.js';
+import { Election } from './election.js';
 import { LeaseKeeper } from './keep-alive.js';
 import {
   grantLease,
@@ -27,6 +30,7 @@ import {
   revokeLease,
   type TimeToLiveOptions,
 } from './lease.js';
+import { Lock, type LockOptions } from './lock.js';
 import type { Bytes, Range } from './ranges.js';
 import {
   type DeleteOptions,
@@ -52,8 +56,11 @@ import { decodeTxnResult, encodeTxn, type Transaction, type TxnResult } from './
 import { Watch, type WatchOptions } from './watch.js';
 
 export { type CallOptions, type Channel, EtcdError } from './channel.js';
+export type { CampaignOptions, Election, Leadership } from './election.js';
 export { ClosedError, CompactedError, LeaseLostError } from './errors.js';
+export { OwnershipLostError } from './holding.js';
 export type { Lease, LeaseGrant, LeaseOptions, LeaseTimeToLive, TimeToLiveOptions } from './lease.js';
+export type { Lock, LockOptions } from './lock.js';
 export type { Bytes, Range } from './ranges.js';
 export type { DeleteOptions, GetOptions, LeaseRef, PutOptions, RangeOptions } from './requests.js';
 export { type DeleteResult, KeyValue, type PutResult, type RangeResult, type ResponseHeader } from './results.js';
@@ -165,6 +172,16 @@ export class EtcdClient {
   /** The ids of all leases. */
   leases(options?: CallOptions): Promise<bigint[]> {
     return listLeases(this.channel, options);
+  }
+
+  /** Waits for a lock and holds it until it is unlocked or lost; see lock.ts. */
+  lock(name: Bytes, options: LockOptions = {}): Promise<Lock> {
+    return Lock.acquire(this, name, options);
+  }
+
+  /** An election to campaign in or to observe; see election.ts. */
+  election(name: Bytes): Election {
+    return new Election(this, name);
   }
 
   /** Drops the history before `revision`. */

@@ -2,6 +2,7 @@
  * One server address with its connection, which @grpc/grpc-js makes, keeps and makes again.
  */
 import type * as Grpc from '@grpc/grpc-js';
+import { GrpcCode } from '../wire/errors.js';
 import { EtcdError } from './channel.js';
 import type { TlsOptions } from './remote.js';
 
@@ -18,10 +19,12 @@ const State = { Ready: 2, TransientFailure: 3, Shutdown: 4 } as const;
 export class CallFailure extends EtcdError {
   readonly neverSent: boolean;
 
-  constructor(error: Grpc.ServiceError) {
-    super(error.code, error.details);
+  constructor(error: Partial<Grpc.ServiceError>) {
+    // Errors of Node's streams are not statuses: they have a text for a code, and no details.
+    const details = error.details ?? String(error.message);
+    super(typeof error.code === 'number' ? error.code : GrpcCode.Internal, details);
     // The words of the load balancer that had no connection to give.
-    this.neverSent = error.details.startsWith('No connection established');
+    this.neverSent = details.startsWith('No connection established');
   }
 }
 

@@ -30,6 +30,7 @@ export class RemoteStream implements ClientStream {
     const call = endpoint.stream(path, metadata);
     this.endpoint = endpoint;
     this.#call = call;
+    // More than one may come: a message that arrives behind the status is one to grpc-js.
     call.on('error', (error: Grpc.ServiceError) => this.#finish(new CallFailure(error)));
     call.on('end', () => this.#finish(undefined));
     call.on('data', (message: Buffer) => {
