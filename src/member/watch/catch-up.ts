@@ -18,15 +18,18 @@ import { assert } from '../../base/assert.js';
 import type { Mvcc } from '../mvcc/mvcc.js';
 import { copyRecord } from '../mvcc/record.js';
 import { Changes, encodeEvent } from './changes.js';
-import { holds } from './interests.js';
 import { type Outlet, REVISIONS_MAX } from './outlet.js';
 import type { Interest, Watcher } from './watcher.js';
 import { advance, type Watchers } from './watchers.js';
 
-/** Watchers looked at in one step. */
-const VISITS_MAX = 2_000;
-/** Looking at a record in memory is this much cheaper than reading it. */
-const LOOKS_PER_RECORD = 8;
+/** What a slice may cost, in records read: reading is not all, answers take time too. */
+const WORK_PER_RECORD = 2;
+/** What it costs to find a watcher's events and to write a response, in records read. */
+const VISIT_WORK = 8;
+/** What an event costs that was read for others too. */
+const HIT_WORK = 0.25;
+/** What a sent byte costs: it is copied a few times. */
+const BYTE_WORK = 1 / 1024;
 
 export class CatchUp {
   readonly #watchers: Watchers;
@@ -37,6 +40,7 @@ export class CatchUp {
   // The events of the watcher being served, with their revisions; and whose they are, for the next one like it.
   readonly #events: Uint8Array[] = [];
   readonly #mains: number[] = [];
+  readonly #found: number[] = [];
   #collectedFor: Interest | undefined;
   #collectedFrom = 0;
 
@@ -56,17 +60,19 @@ export class CatchUp {
   /** One slice: reads up to `recordsMax` records, more only to complete a revision. True: more can be done at once. */
   step(mvcc: Mvcc, recordsMax: number): boolean {
     const { ready } = this.#watchers;
-    const workMax = recordsMax * LOOKS_PER_RECORD;
+    const workMax = recordsMax * WORK_PER_RECORD;
     let work = 0;
     let scanned = false;
-    for (let visits = 0; visits < VISITS_MAX && work < workMax; visits += 1) {
+    for (; work < workMax; work += VISIT_WORK) {
       const stream = ready.first;
       if (stream === undefined) break;
       const watcher = stream.behind.first!;
       if (stream.credit <= 0) {
+        // Live events or answers have used it up.
         this.#watchers.settle(stream);
         continue;
       }
+      const creditBefore = stream.credit;
       if (watcher.next > mvcc.currentRevision) {
         this.#watchers.join(watcher);
       } else if (watcher.next < mvcc.compactRevision) {
@@ -74,15 +80,16 @@ export class CatchUp {
         const { compactRevision } = mvcc;
         this.#outlet.answer(stream, 0, { watchId: watcher.id, canceled: true, compactRevision });
       } else if (watcher.interest.to === undefined) {
-        work += this.#readKey(mvcc, watcher, recordsMax) * LOOKS_PER_RECORD;
+        work += this.#readKey(mvcc, watcher, recordsMax);
       } else if (this.#inWindow(watcher) || !scanned) {
         if (!this.#inWindow(watcher)) {
           this.#scan(mvcc, watcher.next, recordsMax);
           scanned = true;
           work += this.#window.length;
         }
-        work += this.#readWindow(mvcc, watcher);
+        work += this.#readWindow(mvcc, watcher, watcher.interest.to) * HIT_WORK;
       }
+      work += (creditBefore - stream.credit) * BYTE_WORK;
       if (watcher.queue !== undefined) watcher.queue.rotate(watcher);
       if (stream.queue !== undefined) stream.queue.rotate(stream);
     }
@@ -113,25 +120,25 @@ export class CatchUp {
     });
   }
 
-  /** Serves a range watcher from the window; returns how many records it looked at. */
-  #readWindow(mvcc: Mvcc, watcher: Watcher): number {
+  /** Serves a range watcher from the window; returns how many events it found. */
+  #readWindow(mvcc: Mvcc, watcher: Watcher, to: Uint8Array | null): number {
     const { interest, next } = watcher;
-    let looked = 1;
+    let found = 0;
     if (this.#collectedFor !== interest || this.#collectedFrom !== next) {
       this.#forgetCollected();
       const window = this.#window;
-      const start = window.positionOf(next);
-      for (let at = start; at < window.length; at += 1) {
-        if (!interest.wants(window.tombstones[at]!) || !holds(interest, window.key(at))) continue;
+      window.select(interest.key, to, window.positionOf(next), this.#found);
+      for (const at of this.#found) {
+        if (!interest.wants(window.tombstones[at]!)) continue;
         this.#events.push(window.event(at, interest.prevKv, mvcc));
         this.#mains.push(window.mains[at]!);
       }
       this.#collectedFor = interest;
       this.#collectedFrom = next;
-      looked += window.length - start;
+      found = this.#found.length;
     }
     this.#send(mvcc, watcher, this.#windowTo);
-    return looked;
+    return found;
   }
 
   /** Serves a watcher of one key from the index; returns how many revisions it looked at. */
@@ -151,7 +158,7 @@ export class CatchUp {
       bytes += this.#readRevision(mvcc, interest, slot, at);
     }
     this.#send(mvcc, watcher, at < count ? table.mainAt(slot, at) : mvcc.currentRevision + 1);
-    return at - start + 1;
+    return at - start;
   }
 
   /** Collects one revision of a key; returns the size of its event, 0 if the watcher does not want it. */
@@ -175,6 +182,7 @@ export class CatchUp {
   /** Sends what was collected, as far as the credit goes. All of it: the watcher has everything below `end`. */
   #send(mvcc: Mvcc, watcher: Watcher, end: number): void {
     const { stream } = watcher;
+    assert(end > watcher.next, 'a visit leads further', { end, next: watcher.next });
     let from = 0;
     while (from < this.#events.length) {
       if (stream.credit <= 0) {

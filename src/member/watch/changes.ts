@@ -6,6 +6,7 @@
  * Used for the changes of a turn and for what a scan of the store has found. Revisions are never cut: all changes of a
  * revision are in one piece.
  */
+import { compareBytes } from '../../base/bytes.js';
 import { beginDeleteEvent, beginPutEvent, finishEvent } from '../../wire/watch.js';
 import type { Mvcc } from '../mvcc/mvcc.js';
 import { recordKey } from '../mvcc/record.js';
@@ -16,6 +17,9 @@ export class Changes {
   readonly #records: Uint8Array[] = [];
   #plain: (Uint8Array | undefined)[] = [];
   #withPrevious: (Uint8Array | undefined)[] = [];
+  /** The keys, and the positions in the order of their keys; made when a range is first asked for. */
+  #keys: Uint8Array[] = [];
+  #byKey: number[] = [];
 
   get length(): number {
     return this.mains.length;
@@ -34,6 +38,8 @@ export class Changes {
     this.#records.length = 0;
     this.#plain = [];
     this.#withPrevious = [];
+    this.#keys = [];
+    this.#byKey = [];
   }
 
   key(at: number): Uint8Array {
@@ -52,6 +58,18 @@ export class Changes {
     return low;
   }
 
+  /** Writes the positions of all changes at `start` or later with a key in [from, to) to `found`, ascending. */
+  select(from: Uint8Array, to: Uint8Array | null, start: number, found: number[]): void {
+    if (this.#byKey.length !== this.length) this.#sortByKey();
+    found.length = 0;
+    for (let at = this.#firstKey(from); at < this.#byKey.length; at += 1) {
+      const position = this.#byKey[at]!;
+      if (to !== null && compareBytes(this.#keys[position]!, to) >= 0) break;
+      if (position >= start) found.push(position);
+    }
+    found.sort((left, right) => left - right);
+  }
+
   /** The encoded event, with prev_kv if asked for and there is one. */
   event(at: number, prevKv: boolean, mvcc: Mvcc): Uint8Array {
     const events = prevKv ? this.#withPrevious : this.#plain;
@@ -61,6 +79,24 @@ export class Changes {
       events[at] = event;
     }
     return event;
+  }
+
+  #sortByKey(): void {
+    const keys = this.#records.map(recordKey);
+    this.#keys = keys;
+    this.#byKey = keys.map((_key, at) => at).sort((left, right) => compareBytes(keys[left]!, keys[right]!));
+  }
+
+  /** Position in #byKey of the first key at or behind `from`. */
+  #firstKey(from: Uint8Array): number {
+    let low = 0;
+    let high = this.#byKey.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (compareBytes(this.#keys[this.#byKey[middle]!]!, from) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }
 

@@ -8,7 +8,6 @@
  * Invariant: an interest is found here exactly as long as it has references.
  */
 import { assert } from '../../base/assert.js';
-import { compareBytes } from '../../base/bytes.js';
 import type { RangeEnd } from '../mvcc/key-index.js';
 import { IntervalTree } from './interval-tree.js';
 import { Interest } from './watcher.js';
@@ -82,13 +81,6 @@ export class Interests {
     if (to === undefined) this.#exact.delete(nameOf(key));
     else this.#ranges.remove(key, to);
   }
-}
-
-/** Whether the interest is in this key. */
-export function holds({ key: from, to }: Interest, key: Uint8Array): boolean {
-  const order = compareBytes(key, from);
-  if (to === undefined) return order === 0;
-  return order >= 0 && (to === null || compareBytes(key, to) < 0);
 }
 
 /** The bytes as a string of the same length: one character a byte. */

@@ -9,8 +9,8 @@
  *
  * Streams that have both credit and watchers behind are ready: catching up looks at nothing else.
  *
- * Invariants: a watcher is in exactly one state, the counts say so after every step; `next` never decreases; a stream is
- * ready exactly when it has credit and somebody behind.
+ * Invariants: a watcher is in exactly one state, the counts say so after every step; `next` never decreases; a stream
+ * with credit and somebody behind is ready (one whose credit was used up since leaves when catching up meets it).
  */
 import { assert } from '../../base/assert.js';
 import { Interests } from './interests.js';

@@ -98,10 +98,14 @@ test('prev_kv: the pair before, none for a creation, none when it is compacted a
     `3@5 ${events}`,
   ]);
   subject.put(['b', '4']);
-  subject.compact(3);
-  subject.create(1, 'b', { prev_kv: true, start_revision: 3 });
-  subject.settle();
-  assert.equal(subject.lines(1).at(-1), '4@6 b=2:3 -b:4(was 2) b=3:5 b=4:6(was 3)');
+  // Compacted is what reads may not see any more, its records may still be there.
+  for (const watchId of [4, 5]) {
+    if (watchId === 4) subject.compact(3, false);
+    else while (subject.background.step(1));
+    subject.create(1, 'b', { prev_kv: true, start_revision: 3 });
+    subject.settle();
+    assert.equal(subject.lines(1).at(-1), `${watchId}@6 b=2:3 -b:4(was 2) b=3:5 b=4:6(was 3)`);
+  }
 });
 
 test('filters drop events; a response without any is not sent', () => {
@@ -188,6 +192,21 @@ test('history from a start revision on, then live; nothing missing, nothing twic
       '1 l=7:7',
     ]);
   }
+});
+
+test('watchers of one interest at different places of one piece of history', () => {
+  const subject = subjectWith();
+  for (let at = 2; at <= 6; at += 1) subject.put(['k', `${at}`]);
+  for (const start_revision of [3, 5, 5, 2]) subject.create(1, 'k', { range_end: fromKey, start_revision });
+  subject.lines();
+  subject.settle();
+  const last = 'k=5:5 k=6:6';
+  assert.deepEqual(subject.lines(1), [
+    `0@6 k=3:3 k=4:4 ${last}`,
+    `1@6 ${last}`,
+    `2@6 ${last}`,
+    `3@6 k=2:2 k=3:3 k=4:4 ${last}`,
+  ]);
 });
 
 test('a start revision in the future: nothing below it', () => {
