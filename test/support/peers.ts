@@ -18,3 +18,17 @@ export function requirePeer(t: TestContext, command: string): string | undefined
     return undefined;
   }
 }
+
+/** The system's Python with Debian's two etcd clients, or undefined after the test has been skipped. Throws in CI. */
+export function requirePython(t: TestContext): string | undefined {
+  const python = '/usr/bin/python3';
+  try {
+    execFileSync(python, ['-c', 'import etcd3, etcd3gw'], { stdio: 'ignore' });
+    return python;
+  } catch {
+    const text = `${python} has not both of python3-etcd3 and python3-etcd3gw`;
+    if (process.env.CI !== undefined) throw new Error(`${text}, and CI may not go without them`);
+    t.skip(text);
+    return undefined;
+  }
+}
