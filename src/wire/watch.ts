@@ -25,6 +25,9 @@ export const INVALID_WATCH_ID = -1n;
 
 const EVENT_TYPE_DELETE = 1;
 const NEGATIVE_VARINT_BYTES = 10;
+/** As much of a varint as four bytes hold. */
+const HALF = 1n << 28n;
+const HALF_BYTES = 4;
 
 /** An event of a put: `record` is its marshalled KeyValue. Ends with `finishEvent`. */
 export function beginPutEvent(record: Uint8Array): void {
@@ -54,7 +57,9 @@ export function eventSize(event: Uint8Array): number {
 /** Bytes of the watch_id field that a body gets for one of its watchers. */
 export function watchIdSize(watchId: bigint): number {
   if (watchId === 0n) return 0;
-  return 1 + (watchId > 0n ? varintSize(Number(watchId)) : NEGATIVE_VARINT_BYTES);
+  if (watchId < 0n) return 1 + NEGATIVE_VARINT_BYTES;
+  // In halves: a number would round the greatest ids up.
+  return watchId < HALF ? 1 + varintSize(Number(watchId)) : 1 + HALF_BYTES + varintSize(Number(watchId / HALF));
 }
 
 /** What a response says beside its events; all absent: nothing. */
