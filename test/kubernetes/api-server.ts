@@ -228,6 +228,7 @@ export class ApiServer {
     write.outcome = succeeded ? 'acknowledged' : 'refused';
     write.revision = revision;
     ledger.sawRevision(revision);
+    if (succeeded) ledger.acknowledged();
     if (succeeded || key === undefined) return { succeeded, revision, pairs: [] };
     const response = (message.responses as readonly Message[])[0]!;
     const pairs = decoder.pairs((response.response_range as Message).kvs);

@@ -3,12 +3,16 @@
  * others.
  */
 import type { Prng } from '../../src/base/prng.js';
-import type { startCluster } from '../../src/index.js';
+import type { Cluster, ClusterOptions } from '../../src/index.js';
 import { pause } from './load.js';
 
-type Cluster = Awaited<ReturnType<typeof startCluster>>;
+/** Small limits make rare paths common: a member that was away for a second comes back by snapshot. */
+export const loadedCluster: ClusterOptions = {
+  ...{ members: 3, logLevel: 'warn', watchProgressNotifyIntervalMs: 500 },
+  ...{ snapshotCount: 200, snapshotCatchUpEntries: 20 },
+};
 
-const betweenMs = { min: 800, max: 3_500 } as const;
+const betweenMs = { min: 300, max: 2_500 } as const;
 const downMs = { min: 50, max: 2_500 } as const;
 
 /** Kills and starts members until the signal comes; then all are up. */

@@ -62,6 +62,7 @@ export function judge(evidence: Evidence, rules: Rules): Report {
       ...{ revisions: history.lastRevision, acknowledged: ledger.count('acknowledged') },
       ...{ refused: ledger.count('refused'), unknown: ledger.count('unknown'), reads: ledger.reads.length },
       ...{ compactions: ledger.compactions, streams: sum(clients.map(({ records }) => records.length)), ...counts },
+      longestWritePauseMs: Math.round(ledger.longestPauseMs),
       lists: sum(reflectors.map(({ lives }) => lives.length)),
     },
     failures: merged([...clients.map(({ ends }) => ends), ...evidence.servers.map(({ failures }) => failures)]),

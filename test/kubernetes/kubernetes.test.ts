@@ -1,13 +1,16 @@
 /**
  * A Kubernetes-shaped load with every promise of watches checked on everything that was delivered. Against a real etcd,
  * which shows that the checks ask for nothing that etcd does not do, and find what this etcd is known to do wrong.
+ * Against kvorum, while one member after the other is killed and comes back.
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
+import { startCluster } from '../../src/index.js';
 import { requireEtcd, startEtcd } from '../support/etcd.js';
+import { killMembers, loadedCluster } from './faults.js';
 import { type Evidence, judge } from './judge.js';
-import { type LoadOptions, runLoad } from './load.js';
+import { etcdFlags, type LoadOptions, runLoad } from './load.js';
 import { etcd34, strict } from './validators.js';
 
 const durationMs = 15_000;
@@ -31,7 +34,7 @@ async function loaded(t: TestContext, options: Omit<LoadOptions, 'seed' | 'durat
 
 test('three members of a real etcd under the load of Kubernetes', async t => {
   if ((await requireEtcd(t, '3.4')) === undefined) return;
-  const cluster = await startEtcd({ members: 3, version: '3.4' });
+  const cluster = await startEtcd({ members: 3, version: '3.4', flags: etcdFlags });
   try {
     const evidence = await loaded(t, { endpoints: cluster.endpoints, rules: etcd34 });
     assert.deepEqual(judge(evidence, etcd34).failures, {});
@@ -42,4 +45,16 @@ test('three members of a real etcd under the load of Kubernetes', async t => {
   } finally {
     await cluster.stop();
   }
+});
+
+test('three members of kvorum under the load of Kubernetes, one killed and started again every few seconds', async t => {
+  await using cluster = await startCluster({ ...loadedCluster, logLevel: 'silent' });
+  const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
+  let kills = 0;
+  const faults = killMembers(cluster, () => {
+    kills += 1;
+  });
+  await loaded(t, { endpoints, rules: strict, faults });
+  t.diagnostic(`${kills} kills`);
+  assert.ok(kills >= 2, `only ${kills} members were killed`);
 });

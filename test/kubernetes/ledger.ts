@@ -50,6 +50,9 @@ export class Ledger {
   /** The highest revision whose compaction was asked for, whether it was answered or not. */
   compactionAsked = 0;
   compactions = 0;
+  /** The longest time in which no write was acknowledged. */
+  longestPauseMs = 0;
+  #acknowledgedAt: number | undefined;
   #values = 0;
 
   /** A value that no other write of the run has. */
@@ -60,6 +63,12 @@ export class Ledger {
 
   sawRevision(revision: number): void {
     if (revision > this.floor) this.floor = revision;
+  }
+
+  acknowledged(): void {
+    const now = performance.now();
+    this.longestPauseMs = Math.max(this.longestPauseMs, now - (this.#acknowledgedAt ?? now));
+    this.#acknowledgedAt = now;
   }
 
   count(outcome: WriteRecord['outcome']): number {

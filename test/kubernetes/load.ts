@@ -34,6 +34,9 @@ export interface LoadOptions {
   readonly faults?: (prng: Prng, stop: AbortSignal) => Promise<void>;
 }
 
+/** Progress notifications often enough to meet everything else that happens. */
+export const etcdFlags: readonly string[] = ['--experimental-watch-progress-notify-interval', '500ms'];
+
 const everything: KeyRange = { key: '\0', rangeEnd: '\0' };
 const referenceRequest: WatchRequest = {
   ...{ ...everything, startRevision: 1, prevKv: true, progressNotify: true, fragment: true },

@@ -12,9 +12,9 @@ import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { startCluster } from '../../src/index.js';
 import { type EtcdVersion, startEtcd } from '../support/etcd.js';
-import { killMembers } from './faults.js';
+import { killMembers, loadedCluster } from './faults.js';
 import { type Evidence, judge } from './judge.js';
-import { runLoad } from './load.js';
+import { etcdFlags, runLoad } from './load.js';
 import { etcd34, etcd35, strict } from './validators.js';
 
 const { values } = parseArgs({
@@ -40,14 +40,18 @@ async function runOnce(): Promise<Evidence> {
     return runLoad({ ...load, endpoints, rules });
   }
   if (values.server.startsWith('etcd-')) {
-    const cluster = await startEtcd({ members, version: values.server.replace('etcd-', '') as EtcdVersion });
+    const cluster = await startEtcd({
+      members,
+      version: values.server.replace('etcd-', '') as EtcdVersion,
+      flags: etcdFlags,
+    });
     try {
       return await runLoad({ ...load, endpoints: cluster.endpoints, rules });
     } finally {
       await cluster.stop();
     }
   }
-  await using cluster = await startCluster({ members, logLevel: 'warn' });
+  await using cluster = await startCluster({ ...loadedCluster, members });
   const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
   return await runLoad({ ...load, endpoints, rules, ...(values['no-faults'] ? {} : { faults: killMembers(cluster) }) });
 }

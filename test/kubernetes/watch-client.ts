@@ -155,13 +155,13 @@ export class WatchClient {
   #ended(stream: OpenStream, end: string): void {
     if (this.#isClosed || stream !== this.#stream) return;
     this.#stream = undefined;
-    const counted = end.replace(/127\.0\.0\.1:\d+/g, 'it');
+    const wasServed = stream.exchanges.some(exchange => 'received' in exchange);
+    const counted = `${wasServed ? 'stream' : 'new stream'}: ${end.replace(/127\.0\.0\.1:\d+/g, 'it')}`;
     this.ends.set(counted, (this.ends.get(counted) ?? 0) + 1);
     for (const watcher of this.#watchers) {
       watcher.id = undefined;
       watcher.fragments = [];
     }
-    const wasServed = stream.exchanges.some(exchange => 'received' in exchange);
     this.#place = wasServed ? 0 : (this.#place + 1) % this.#options.connections.length;
     this.#timer = setTimeout(() => this.#open(), wasServed ? reopenMs : nextEndpointMs);
   }
