@@ -18,12 +18,20 @@ const targetsPerRecord = 4_096;
 
 const fieldWriter = new ProtoWriter(64);
 
-/** WatchResponse.watch_id; id 0 is left out, as always in proto3. Valid until the next call. */
+/** WatchResponse.watch_id; id 0 is left out, as always in proto3. */
 function watchIdField(watchId: bigint): Uint8Array {
-  if (watchId === 0n) return EMPTY_BYTES;
+  const known = watchId >= 0n && watchId < knownFieldsMax;
+  const field = known ? knownFields[Number(watchId)] : undefined;
+  if (field !== undefined) return field;
   fieldWriter.reset().bigint64Field(2, watchId);
-  return fieldWriter.finish();
+  const encoded = fieldWriter.finish();
+  if (known) knownFields[Number(watchId)] = encoded;
+  return encoded;
 }
+
+/** Ids that servers choose are small, and every event needs one for every watcher. */
+const knownFieldsMax = 4_096n;
+const knownFields: Uint8Array[] = [];
 
 export class HostLink {
   readonly #targets = new FanOutTargets();

@@ -7,6 +7,7 @@
  * the ring once, and lies in the host's memory once, whoever reads slowly.
  */
 import { assert } from '../base/assert.js';
+import { copyBytes } from '../base/bytes.js';
 
 /** Heads are field tags with a number: never long. */
 const headBytesMax = 32;
@@ -33,7 +34,7 @@ export class FanOutTargets {
     if (this.#length + targetBytesMax > this.#bytes.length) this.#grow();
     this.#view.setUint32(this.#length, streamId, true);
     this.#bytes[this.#length + 4] = head.length;
-    this.#bytes.set(head, this.#length + 5);
+    copyBytes(head, this.#bytes, this.#length + 5);
     this.#length += 5 + head.length;
     this.#count += 1;
   }
@@ -57,17 +58,20 @@ export function readFanOut(
   payload: Uint8Array,
   visit: (streamId: number, head: Uint8Array, body: Uint8Array) => void,
 ): void {
-  // One copy of everything: the targets are small beside it, and what follows works on plain memory.
-  const bytes = Buffer.from(payload);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const count = view.getUint32(0, true);
   let at = 4;
-  for (let target = 0; target < count; target += 1) at += 5 + (bytes[at + 4] as number);
-  const body = bytes.subarray(at);
+  for (let target = 0; target < count; target += 1) at += 5 + (payload[at + 4] as number);
+  const body = new Uint8Array(payload.subarray(at));
   at = 4;
   for (let target = 0; target < count; target += 1) {
-    const headEnd = at + 5 + (bytes[at + 4] as number);
-    visit(view.getUint32(at, true), bytes.subarray(at + 5, headEnd), body);
-    at = headEnd;
+    const length = payload[at + 4] as number;
+    const head = heads[length] as Uint8Array;
+    for (let byte = 0; byte < length; byte += 1) head[byte] = payload[at + 5 + byte] as number;
+    visit(view.getUint32(at, true), head, body);
+    at += 5 + length;
   }
 }
+
+/** heads[n]: where a head of n bytes is read to; made once, because there are as many reads as watchers. */
+const heads = Array.from({ length: headBytesMax + 1 }, (_, length) => new Uint8Array(length));

@@ -10,7 +10,7 @@
  * of response and RST_STREAM goes to the client.
  */
 
-import { concatBytes, EMPTY_BYTES } from '../../base/bytes.js';
+import { concatBytes, copyBytes, EMPTY_BYTES } from '../../base/bytes.js';
 import { GrpcCode } from '../../wire/errors.js';
 import { HeaderSet } from '../http2/hpack/encoder.js';
 import type { HeaderField } from '../http2/hpack/field.js';
@@ -41,8 +41,13 @@ export type PlainAcceptor = (stream: Stream, head: RequestHead, peer: Peer) => S
 const CallState = { Running: 0, Cancelled: 1, Ended: 2 } as const;
 type CallState = (typeof CallState)[keyof typeof CallState];
 
-/** The prefix of the message that is being sent; the stream copies it. */
-const prefix = new Uint8Array(prefixBytes);
+/** The prefix of the message that is being sent, and room for a head behind it; the stream copies them. */
+const start = new Uint8Array(prefixBytes + 32);
+const prefix = start.subarray(0, prefixBytes);
+/** starts[n]: the prefix with a head of n bytes. Views are made once: thousands of calls may share one body. */
+const starts = Array.from({ length: start.length - prefixBytes + 1 }, (_, bytes) =>
+  start.subarray(0, prefixBytes + bytes),
+);
 
 /** Makes a call of a request and hands it to the service, or refuses a request that is none. */
 export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
@@ -218,8 +223,10 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     }
     writePrefix(0, head.length + message.length);
     if (head.length === 0) return this.#stream.sendData(prefix, message, given);
-    // The stream copies what comes first; heads are short and thousands of calls may share one body.
-    return this.#stream.sendData(concatBytes(prefix, head), message, given);
+    const beginning = starts[head.length];
+    if (beginning === undefined) return this.#stream.sendData(concatBytes(prefix, head), message, given);
+    copyBytes(head, start, prefixBytes);
+    return this.#stream.sendData(beginning, message, given);
   }
 
   #compressed(flag: number, message: Uint8Array) {
