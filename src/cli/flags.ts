@@ -61,7 +61,7 @@ export const flags: readonly Flag[] = [
     name: 'cors',
     kind: 'text',
     placeholder: 'O1,O2,…',
-    help: "web origins whose scripts may use the HTTP API, '*' for any (default none; etcd: any)",
+    help: "web origins whose scripts may use the HTTP API, '*' for any (default none; etcd's default is any)",
   },
   {
     name: 'host-whitelist',

@@ -34,7 +34,7 @@ export interface ClusterOptions {
   readonly watchProgressNotifyIntervalMs?: number;
   /** Replicate the time that long leases have left, so that a new leader does not start them over. Default false. */
   readonly leaseCheckpoint?: boolean;
-  /** Web origins whose scripts may use the HTTP API, `*` for any; default none (etcd: any). */
+  /** Web origins whose scripts may use the HTTP API, `*` for any; default none, where etcd allows any. */
   readonly cors?: readonly string[];
   /** Host names that a cleartext HTTP request may be for; default any. */
   readonly hostWhitelist?: readonly string[];

@@ -54,3 +54,20 @@ test('even sizes are warned of with the quorum arithmetic', () => {
   );
   assert.match(evenSizeWarning(2) as string, /survive 0 failures/);
 });
+
+test('what plain HTTP serves, and to whom', () => {
+  const read = (...args: string[]) => {
+    const { cors, hostWhitelist, enableGrpcGateway } = clusterOptions(readFlags(args, {}), [1, 2, 3]);
+    return { cors, hostWhitelist, enableGrpcGateway };
+  };
+  assert.deepEqual(read('--cors=*', '--host-whitelist=a.example, b.example', '--enable-grpc-gateway=false'), {
+    cors: ['*'],
+    hostWhitelist: ['a.example', 'b.example'],
+    enableGrpcGateway: false,
+  });
+  assert.deepEqual(read('--cors', '', '--enable-grpc-gateway'), {
+    cors: [],
+    hostWhitelist: undefined,
+    enableGrpcGateway: true,
+  });
+});

@@ -50,7 +50,7 @@ type CallState = (typeof CallState)[keyof typeof CallState];
 export function refuse(exchange: Exchange, code: number, text: string, further: readonly HeaderPair[] = []): void {
   const challenge: HeaderPair[] = code === GrpcCode.Unauthenticated ? [['WWW-Authenticate', text]] : [];
   // Clients of etcd 3.6 read `code` and `message`; those made for 3.4 and 3.5 know the text as `error` too.
-  const body = JSON.stringify({ error: text, code, message: text });
+  const body = JSON.stringify({ error: text, message: text, code });
   exchange.respond(httpStatusOf(code), [jsonType, ...further, ...challenge], body);
 }
 
@@ -111,7 +111,8 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
   }
 
   reply(message: Uint8Array): void {
-    this.sendMessage(message);
+    if (this.#info.kind === MethodKind.Unary) this.#onlyMessage = message;
+    else this.sendMessage(message);
     this.end(GrpcCode.Ok, '');
   }
 

@@ -82,7 +82,7 @@ it('sends errors as frames', async () => {
   assert.deepEqual(late.frames, ['{"result":{"created":true}}', '{"error":{"code":5,"message":"gone <for> good"}}']);
   const unknown = new Client('/v3/nope');
   await unknown.closed;
-  assert.deepEqual(unknown.frames, ['{"error":"Not Found","code":5,"message":"Not Found"}']);
+  assert.deepEqual(unknown.frames, ['{"error":"Not Found","message":"Not Found","code":5}']);
   const bad = new Client('/v3/kv/put');
   await bad.send('{"key":1}');
   await bad.closed;
