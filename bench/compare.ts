@@ -1,11 +1,14 @@
 /**
  * kvorum beside a real etcd, in pairs: three members each, durable data on the same disk, one after the other.
  *
- *   npm run build && node dist/bench/compare.js --pairs 5 --seconds 5
+ *   npm run bench -- --pairs 5 --seconds 5
+ *   npm run bench -- watch lease memory --pairs 3 --sides kvorum,etcd-3.4
  *
+ *   groups             calls (the default), watch, lease, memory: each starts a cluster of its own
  *   --pairs N          how often each side is started and measured, alternating          (default 5)
  *   --seconds N        measured time of each scenario                                    (default 5)
  *   --warmup N         seconds before it that do not count                               (default 1)
+ *   --value-bytes N    size of the values                                                (default 256)
  *   --only REGEXP      scenarios whose name matches; in-process ones are in-process-N
  *   --sides A,B        kvorum, etcd-3.4, etcd-3.5; ratios are to the last               (default kvorum,etcd-3.5)
  *   --directory DIR    where the data directories go: name a directory of the disk you mean (default: temporary)
@@ -13,6 +16,16 @@
  *
  * Prints medians over the pairs, and the median and range of the pairs' own ratios: a machine that slows down slows
  * both runs of a pair. Start-up is from starting the process (in-process: the call) to the first acknowledged put.
+ * What the scenarios of watch, lease and memory are is said in stream-scenarios.ts and memory.ts.
+ *
+ * Where does kvorum's time go in a fan-out? Run it by itself under the profiler, then the load, then end it:
+ *
+ *   node --cpu-prof --cpu-prof-dir=/tmp/profile dist/src/cli/main.js --ephemeral \
+ *     --listen-client-urls http://127.0.0.1:2379,http://127.0.0.1:22379,http://127.0.0.1:32379
+ *   node dist/bench/load/watch.js --endpoints 127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379 \
+ *     --watchers 10000 --outstanding 5 --seconds 10 --pids $(pgrep -f cli/main.js)
+ *
+ * and Ctrl-C: one .cpuprofile per thread, for the browser's developer tools.
  */
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
@@ -25,9 +38,13 @@ import { decodeMessage, encodeMessage, type Message } from '../test/support/mess
 import { startSubject } from '../test/support/subject.js';
 import { hasH2load } from './load/h2load.js';
 import type { InProcessResult } from './load/in-process.js';
-import { type Measurement, measure, preload, type RunSettings, type Scenario, scenarios } from './scenarios.js';
+import { type MemoryMeasurement, type MemoryScenario, measureMemory, memoryScenarios } from './memory.js';
+import { calls, type Group, type Measurement, type Running, type RunSettings } from './scenarios.js';
+import { lease, watch } from './stream-scenarios.js';
+import { memoryTable, type Round, type Rounds, rateTable } from './table.js';
 
 interface Settings extends RunSettings {
+  readonly groups: readonly string[];
   readonly pairs: number;
   readonly only: RegExp;
   readonly sides: readonly Family[];
@@ -35,16 +52,21 @@ interface Settings extends RunSettings {
   readonly json: string | undefined;
 }
 
-/** Everything measured of one side in one pair, by scenario name. */
-type Round = ReadonlyMap<string, Measurement>;
+/** What is to be measured: the groups without the scenarios that were not asked for. */
+interface Selection {
+  readonly groups: readonly Group[];
+  readonly memory: readonly MemoryScenario[];
+}
 
+const rateGroups: readonly Group[] = [calls, watch, lease];
+const memoryGroup = 'memory';
 const startUp = 'start-up';
 const startUpInProcess = 'start-up-in-process';
 const run = promisify(execFile);
 
 async function main(): Promise<void> {
   const settings = readSettings();
-  const selected = await selectScenarios(settings);
+  const selected = await select(settings);
   const rounds = new Map<Family, Round[]>(settings.sides.map(side => [side, []]));
   report(`${availableParallelism()} CPUs, load ${loadavg()[0]?.toFixed(2)}, Node.js ${process.version}`);
   for (let pair = 1; pair <= settings.pairs; pair++) {
@@ -53,12 +75,14 @@ async function main(): Promise<void> {
       rounds.get(side)?.push(await measureSide(side, selected, settings));
     }
   }
-  process.stdout.write(`${table(rounds, settings.sides)}\n`);
+  process.stdout.write(rateTable(rounds, settings.sides));
+  process.stdout.write(memoryTable(rounds, settings.sides));
   if (settings.json !== undefined) await writeFile(settings.json, json(rounds, settings));
 }
 
 function readSettings(): Settings {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       pairs: { type: 'string', default: '5' },
       seconds: { type: 'string', default: '5' },
@@ -76,7 +100,11 @@ function readSettings(): Settings {
     if (family === undefined) throw new Error(`--sides: ${name} is none of ${families.join(', ')}`);
     return family;
   });
+  const groups = positionals.length === 0 ? [calls.name] : positionals;
+  const known = [...rateGroups.map(({ name }) => name), memoryGroup];
+  for (const name of groups) if (!known.includes(name)) throw new Error(`${name} is none of ${known.join(', ')}`);
   return {
+    groups,
     pairs: Number(values.pairs),
     seconds: Number(values.seconds),
     warmup: Number(values.warmup),
@@ -88,33 +116,64 @@ function readSettings(): Settings {
   };
 }
 
-async function selectScenarios(settings: Settings): Promise<Scenario[]> {
-  const selected = scenarios.filter(scenario => settings.only.test(scenario.name));
-  if ((await hasH2load()) || !selected.some(scenario => scenario.generator === 'h2load')) return selected;
-  report('*** h2load is not installed: its scenarios are left out ***');
-  return selected.filter(scenario => scenario.generator !== 'h2load');
+async function select(settings: Settings): Promise<Selection> {
+  const asked = settings.groups.includes(memoryGroup) ? memoryScenarios : [];
+  const memory = asked.filter(({ name }) => settings.only.test(name));
+  const wanted = rateGroups.filter(({ name }) => settings.groups.includes(name));
+  const withH2load = await hasH2load();
+  const groups = wanted.map(group => {
+    const scenarios = group.scenarios.filter(({ name }) => settings.only.test(name));
+    const possible = scenarios.filter(({ needsH2load }) => withH2load || !needsH2load);
+    if (possible.length < scenarios.length) report('*** h2load is not installed: its scenarios are left out ***');
+    return { ...group, scenarios: possible };
+  });
+  // Without a scenario the calls still tell how long a start takes; the others tell nothing.
+  return { groups: groups.filter(({ name, scenarios }) => name === calls.name || scenarios.length > 0), memory };
 }
 
-/** Starts one side on an empty directory, measures every scenario on it, stops it. */
-async function measureSide(side: Family, selected: readonly Scenario[], settings: Settings): Promise<Round> {
-  const round = new Map<string, Measurement>();
+/** Starts one side on an empty directory for each group and measures all that was selected. */
+async function measureSide(side: Family, selected: Selection, settings: Settings): Promise<Round> {
+  const rates = new Map<string, Measurement>();
+  const memory = new Map<string, MemoryMeasurement>();
+  for (const group of selected.groups) {
+    await withCluster(side, settings, async (running, startMs) => {
+      if (group.name === calls.name) rates.set(startUp, startUpTook(startMs));
+      if (group.scenarios.length > 0) await group.prepare(running.endpoints, settings);
+      for (const { name, measure } of group.scenarios) {
+        const measurement = await measure(running);
+        rates.set(name, measurement);
+        report(`  ${name}: ${measurement.perSecond.toFixed(0)}/s, p99 ${measurement.p99.toFixed(2)} ms`);
+      }
+    });
+  }
+  for (const scenario of selected.memory) {
+    await withCluster(side, settings, async running => {
+      const measurement = await measureMemory(scenario, running);
+      memory.set(scenario.name, measurement);
+      report(`  ${scenario.name}: ${(measurement.bytesEach / 1024).toFixed(2)} KiB each`);
+    });
+  }
+  if (side === 'kvorum' && settings.groups.includes(calls.name)) {
+    for (const [name, measurement] of await inProcess(settings)) rates.set(name, measurement);
+  }
+  return { rates, memory };
+}
+
+/** Starts one side on an empty directory, lets it be used, stops it. */
+async function withCluster(
+  side: Family,
+  settings: Settings,
+  use: (running: Running, startMs: number) => Promise<void>,
+): Promise<void> {
   const startedMs = performance.now();
   const subject = await startSubject(side, { members: 3, parentDirectory: settings.directory });
   try {
     await firstWrite(subject.endpoints[0]!);
-    round.set(startUp, startUpTook(performance.now() - startedMs));
-    const endpoints = await leaderFirst(subject.endpoints);
-    if (selected.length > 0) await preload(endpoints, settings.valueBytes);
-    for (const scenario of selected) {
-      const measurement = await measure(scenario, subject, endpoints, settings);
-      round.set(scenario.name, measurement);
-      report(`  ${scenario.name}: ${measurement.perSecond.toFixed(0)}/s, p99 ${measurement.p99.toFixed(2)} ms`);
-    }
+    const startMs = performance.now() - startedMs;
+    await use({ subject, endpoints: await leaderFirst(subject.endpoints), settings }, startMs);
   } finally {
     await subject.stop();
   }
-  if (side === 'kvorum') for (const [name, measurement] of await inProcess(settings)) round.set(name, measurement);
-  return round;
 }
 
 async function firstWrite(endpoint: string): Promise<void> {
@@ -155,68 +214,21 @@ async function inProcess(settings: Settings): Promise<Map<string, Measurement>> 
   round.set(startUpInProcess, startUpTook(result.firstWriteMs));
   for (const { outstanding: count, perSecond, latencyMs, cpuMicros } of result.puts) {
     const { p50, p99 } = latencyMs;
-    round.set(`in-process-${count}`, { perSecond, p50, p99, serverMicros: cpuMicros });
+    round.set(`in-process-${count}`, { perSecond, p50, p99, serverMicros: cpuMicros, clientCpus: undefined });
   }
   return round;
 }
 
 /** A start as a measurement: so many a second, so long each. */
 function startUpTook(ms: number): Measurement {
-  return { perSecond: 1000 / ms, p50: ms, p99: ms, serverMicros: undefined };
+  return { perSecond: 1000 / ms, p50: ms, p99: ms, serverMicros: undefined, clientCpus: undefined };
 }
 
-/** One line per scenario: medians of each side, then the ratio of throughputs to the last side. */
-function table(rounds: ReadonlyMap<Family, readonly Round[]>, sides: readonly Family[]): string {
-  const reference = sides.at(-1)!;
-  const names = [...new Set([...rounds.values()].flat().flatMap(round => [...round.keys()]))];
-  const head = ['scenario', ...sides.flatMap(side => [`${side} /s`, 'p50 ms', 'p99 ms', 'µs CPU'])];
-  const ratioHeads = sides.filter(side => side !== reference).map(side => `${side} : ${reference} (range)`);
-  const lines = names.map(name => {
-    const cells = sides.flatMap(side => {
-      const measured = measurementsOf(rounds.get(side) ?? [], name);
-      if (measured.length === 0) return ['', '', '', ''];
-      const micros = measured.flatMap(({ serverMicros }) => (serverMicros === undefined ? [] : [serverMicros]));
-      return [
-        median(measured.map(({ perSecond }) => perSecond)).toFixed(name.startsWith(startUp) ? 2 : 0),
-        median(measured.map(({ p50 }) => p50)).toFixed(2),
-        median(measured.map(({ p99 }) => p99)).toFixed(2),
-        micros.length === 0 ? '' : median(micros).toFixed(1),
-      ];
-    });
-    return [name, ...cells, ...sides.filter(side => side !== reference).map(side => ratio(side, name))];
-  });
-  return alignColumns([[...head, ...ratioHeads], ...lines]);
-
-  function ratio(side: Family, name: string): string {
-    const [own, other] = [side, reference].map(which => measurementsOf(rounds.get(which) ?? [], name));
-    const ratios = (own ?? []).flatMap(({ perSecond }, i) => {
-      const beside = other?.[i];
-      return beside === undefined ? [] : [perSecond / beside.perSecond];
-    });
-    if (ratios.length === 0) return '';
-    return `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`;
-  }
-}
-
-function measurementsOf(rounds: readonly Round[], name: string): Measurement[] {
-  return rounds.flatMap(round => round.get(name) ?? []);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function alignColumns(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map(row => row[column]?.length ?? 0)));
-  return rows
-    .map(row => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '))
-    .join('\n');
-}
-
-function json(rounds: ReadonlyMap<Family, readonly Round[]>, settings: Settings): string {
-  const measured = [...rounds].map(([side, list]) => [side, list.map(round => Object.fromEntries(round))]);
+function json(rounds: Rounds, settings: Settings): string {
+  const measured = [...rounds].map(([side, list]) => [
+    side,
+    list.map(({ rates, memory }) => Object.fromEntries([...rates, ...memory])),
+  ]);
   const { only, ...rest } = settings;
   const environment = { cpus: availableParallelism(), node: process.version, only: only.source, ...rest };
   return `${JSON.stringify({ environment, measured: Object.fromEntries(measured) }, undefined, 2)}\n`;

@@ -1,5 +1,7 @@
 /**
- * What the comparison measures, and how one scenario is run against one running cluster.
+ * What the comparison measures with unary calls, and the shapes that all its scenarios share.
+ *
+ * A group is a list of scenarios that one freshly started cluster serves one after the other.
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -10,14 +12,25 @@ import type { LoadResult } from './load/main.js';
 import { cpuMicros } from './load/processes.js';
 import type { OperationName } from './load/requests.js';
 
+export interface Group {
+  readonly name: string;
+  readonly scenarios: readonly Scenario[];
+  /** What has to be there before the first scenario. */
+  readonly prepare: (endpoints: readonly string[], settings: RunSettings) => Promise<unknown>;
+}
+
 export interface Scenario {
   readonly name: string;
-  readonly generator: 'own' | 'h2load';
-  readonly operation: OperationName;
-  readonly keys: 'sequential' | 'random';
-  readonly outstanding: number;
-  /** All endpoints, or the leader's only. */
-  readonly target: 'all' | 'leader';
+  readonly needsH2load: boolean;
+  readonly measure: (running: Running) => Promise<Measurement>;
+}
+
+/** A cluster that serves. */
+export interface Running {
+  readonly subject: Subject;
+  /** The leader's first. */
+  readonly endpoints: readonly string[];
+  readonly settings: RunSettings;
 }
 
 /** One measurement of one scenario on one cluster. */
@@ -26,8 +39,10 @@ export interface Measurement {
   /** Milliseconds; h2load knows no percentiles, its mean and maximum stand in. */
   readonly p50: number;
   readonly p99: number;
-  /** CPU time of the server's processes per call; undefined where the system does not tell. */
+  /** CPU time of the server's processes per call or event; undefined where the system does not tell. */
   readonly serverMicros: number | undefined;
+  /** CPUs that the load generator kept busy: on a small machine it takes them from the servers. */
+  readonly clientCpus: number | undefined;
 }
 
 export interface RunSettings {
@@ -36,72 +51,88 @@ export interface RunSettings {
   readonly valueBytes: number;
 }
 
-/** Keys that exist before the scenarios run; reads find them all. */
-export const keySpace = 100_000;
-const run = promisify(execFile);
-const generator = fileURLToPath(new URL('./load/main.js', import.meta.url));
-
-export const scenarios: readonly Scenario[] = [
-  // One client: latency. Its endpoint is the leader's, so that no forwarding is part of it.
-  own('put-1', 'put', 'random', 1, 'leader'),
-  own('put-100', 'put', 'random', 100),
-  own('put-1000', 'put', 'random', 1000),
-  own('put-sequential-100', 'put', 'sequential', 100),
-  own('put-sequential-1000', 'put', 'sequential', 1000),
-  own('put-leader-100', 'put', 'random', 100, 'leader'),
-  own('put-leader-1000', 'put', 'random', 1000, 'leader'),
-  h2load('h2load-put-1', 1),
-  h2load('h2load-put-100', 100),
-  h2load('h2load-put-1000', 1000),
-  own('range-1', 'range', 'random', 1, 'leader'),
-  own('range-100', 'range', 'random', 100),
-  own('range-1000', 'range', 'random', 1000),
-  own('serializable-1', 'serializable-range', 'random', 1, 'leader'),
-  own('serializable-100', 'serializable-range', 'random', 100),
-  own('serializable-1000', 'serializable-range', 'random', 1000),
-];
-
-/** Fills the key space, so that every later put overwrites and every range finds its key. */
-export async function preload(endpoints: readonly string[], valueBytes: number): Promise<void> {
-  const filling = own('preload', 'put', 'sequential', 500);
-  await runGenerator(filling, endpoints, ['--requests', String(keySpace), '--value-bytes', String(valueBytes)]);
+interface CallScenario {
+  readonly operation: OperationName;
+  readonly keys: 'sequential' | 'random';
+  readonly outstanding: number;
+  /** All endpoints, or the leader's only. */
+  readonly target: 'all' | 'leader';
 }
 
-/** Runs a scenario; `endpoints` begin with the leader's. */
-export async function measure(
-  scenario: Scenario,
-  subject: Subject,
-  endpoints: readonly string[],
-  settings: RunSettings,
-): Promise<Measurement> {
+/** Keys that exist before the scenarios run; reads find them all. */
+const keySpace = 100_000;
+const run = promisify(execFile);
+
+export const calls: Group = {
+  name: 'calls',
+  scenarios: [
+    // One client: latency. Its endpoint is the leader's, so that no forwarding is part of it.
+    own('put-1', 'put', 'random', 1, 'leader'),
+    own('put-100', 'put', 'random', 100),
+    own('put-1000', 'put', 'random', 1000),
+    own('put-sequential-100', 'put', 'sequential', 100),
+    own('put-sequential-1000', 'put', 'sequential', 1000),
+    own('put-leader-100', 'put', 'random', 100, 'leader'),
+    own('put-leader-1000', 'put', 'random', 1000, 'leader'),
+    h2load('h2load-put-1', 1),
+    h2load('h2load-put-100', 100),
+    h2load('h2load-put-1000', 1000),
+    own('range-1', 'range', 'random', 1, 'leader'),
+    own('range-100', 'range', 'random', 100),
+    own('range-1000', 'range', 'random', 1000),
+    own('serializable-1', 'serializable-range', 'random', 1, 'leader'),
+    own('serializable-100', 'serializable-range', 'random', 100),
+    own('serializable-1000', 'serializable-range', 'random', 1000),
+  ],
+  prepare: (endpoints, settings) => putEach(endpoints, keySpace, settings.valueBytes),
+};
+
+/** Puts keys 0 to `keys` - 1, so that every later put overwrites and every range finds its key. */
+export async function putEach(endpoints: readonly string[], keys: number, valueBytes: number): Promise<void> {
+  const filling: CallScenario = { operation: 'put', keys: 'sequential', outstanding: 500, target: 'all' };
+  await runCalls(filling, endpoints, ['--requests', String(keys), '--value-bytes', String(valueBytes)]);
+}
+
+/** Runs one of the programs in bench/load/ and gives the JSON object it prints. */
+export async function runGenerator<Result>(program: string, flags: readonly string[]): Promise<Result> {
+  const { stdout } = await run(process.execPath, [
+    fileURLToPath(new URL(`./load/${program}.js`, import.meta.url)),
+    ...flags,
+  ]);
+  return JSON.parse(stdout) as Result;
+}
+
+async function measureCalls(scenario: CallScenario, { subject, endpoints, settings }: Running): Promise<Measurement> {
   const before = cpuMicros(subject.pids);
   const targets = scenario.target === 'leader' ? endpoints.slice(0, 1) : endpoints;
   const { seconds, warmup, valueBytes } = settings;
-  if (scenario.generator === 'h2load') {
-    const result = await h2loadPuts({ ...settings, endpoint: targets[0]!, outstanding: scenario.outstanding });
-    const { mean, max } = result.latencyMs;
-    const all = (result.requests * (seconds + warmup)) / seconds;
-    return { perSecond: result.perSecond, p50: mean, p99: max, serverMicros: perCall(before, subject.pids, all) };
-  }
   const flags = ['--seconds', String(seconds), '--warmup', String(warmup), '--value-bytes', String(valueBytes)];
-  const result = await runGenerator(scenario, targets, flags);
-  // The server's CPU time covers the warm-up too, in which about as many calls a second were made.
-  const all = (result.requests * (seconds + warmup)) / seconds;
+  const result = await runCalls(scenario, targets, flags);
+  const { requests, perSecond, clientMicrosPerRequest } = result;
   const { p50, p99 } = result.latencyMs;
-  return { perSecond: result.perSecond, p50, p99, serverMicros: perCall(before, subject.pids, all) };
+  const serverMicros = perCall(before, subject.pids, requests, settings);
+  return { perSecond, p50, p99, serverMicros, clientCpus: (clientMicrosPerRequest * perSecond) / 1e6 };
 }
 
-async function runGenerator(scenario: Scenario, endpoints: readonly string[], flags: readonly string[]) {
-  const { stdout } = await run(process.execPath, [
-    ...[generator, '--endpoints', endpoints.join(','), '--operation', scenario.operation, '--keys', scenario.keys],
+async function measureH2load(outstanding: number, { subject, endpoints, settings }: Running): Promise<Measurement> {
+  const before = cpuMicros(subject.pids);
+  const { requests, perSecond, latencyMs } = await h2loadPuts({ ...settings, endpoint: endpoints[0]!, outstanding });
+  const serverMicros = perCall(before, subject.pids, requests, settings);
+  return { perSecond, p50: latencyMs.mean, p99: latencyMs.max, serverMicros, clientCpus: undefined };
+}
+
+async function runCalls(scenario: CallScenario, endpoints: readonly string[], flags: readonly string[]) {
+  return runGenerator<LoadResult>('main', [
+    ...['--endpoints', endpoints.join(','), '--operation', scenario.operation, '--keys', scenario.keys],
     ...['--outstanding', String(scenario.outstanding), '--key-space', String(keySpace), ...flags],
   ]);
-  return JSON.parse(stdout) as LoadResult;
 }
 
-function perCall(before: number | undefined, pids: readonly number[], calls: number): number | undefined {
+/** The server's CPU time covers the warm-up too, in which about as many calls a second were made. */
+function perCall(before: number | undefined, pids: readonly number[], requests: number, settings: RunSettings) {
   const after = cpuMicros(pids);
-  return before === undefined || after === undefined ? undefined : (after - before) / calls;
+  if (before === undefined || after === undefined) return undefined;
+  return (after - before) / ((requests * (settings.seconds + settings.warmup)) / settings.seconds);
 }
 
 function own(
@@ -111,9 +142,10 @@ function own(
   outstanding: number,
   target: 'all' | 'leader' = 'all',
 ): Scenario {
-  return { name, generator: 'own', operation, keys, outstanding, target };
+  const scenario: CallScenario = { operation, keys, outstanding, target };
+  return { name, needsH2load: false, measure: running => measureCalls(scenario, running) };
 }
 
 function h2load(name: string, outstanding: number): Scenario {
-  return { name, generator: 'h2load', operation: 'put', keys: 'sequential', outstanding, target: 'leader' };
+  return { name, needsH2load: true, measure: running => measureH2load(outstanding, running) };
 }

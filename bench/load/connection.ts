@@ -20,6 +20,8 @@ export interface LoadConnectionOptions {
   /** `host:port`. */
   readonly endpoint: string;
   readonly template: RequestTemplate;
+  /** Starts no more than so many calls, the one that opens the connection included. */
+  readonly calls?: number;
   /** Chooses the number (in most requests: of the key) that the template writes into the next call. */
   readonly nextKey: () => number;
   /** Called for every finished call; calls of a connection are counted from 0 in the order of their start. */
@@ -37,12 +39,14 @@ export class LoadConnection implements FrameHandler {
   #nextStream = 3;
   #outstanding = 0;
   #target = 0;
+  #callsLeft: number;
   #sendWindow = windowDefault;
   #onIdle: (() => void) | undefined;
 
   private constructor(options: LoadConnectionOptions) {
     this.#options = options;
     this.#request = laterRequest(options.template);
+    this.#callsLeft = (options.calls ?? Number.POSITIVE_INFINITY) - 1;
     this.#socket = new FrameSocket(options.endpoint, streamWindowBytes, this);
   }
 
@@ -83,11 +87,12 @@ export class LoadConnection implements FrameHandler {
   #fill(nowMs: number): void {
     const { bytes, bodyAt, secondIdAt, dataBytes } = this.#request;
     const { template, nextKey } = this.#options;
-    while (this.#outstanding < this.#target && this.#sendWindow >= dataBytes) {
+    const target = Math.min(this.#target, this.#outstanding + this.#callsLeft);
+    while (this.#outstanding < target && this.#sendWindow >= dataBytes) {
       const buffer = this.#freeBuffers.pop() ?? Buffer.allocUnsafeSlow(readBufferBytes);
       let end = 0;
       const room = readBufferBytes - bytes.length;
-      while (this.#outstanding < this.#target && this.#sendWindow >= dataBytes && end <= room) {
+      while (this.#outstanding < target && this.#sendWindow >= dataBytes && end <= room) {
         buffer.set(bytes, end);
         writeUint31(buffer, end + 5, this.#nextStream);
         writeUint31(buffer, end + secondIdAt, this.#nextStream);
@@ -96,6 +101,7 @@ export class LoadConnection implements FrameHandler {
         this.#startedMs[placeOf(this.#nextStream)] = nowMs;
         this.#nextStream += 2;
         this.#outstanding++;
+        this.#callsLeft--;
         this.#sendWindow -= dataBytes;
       }
       this.#socket.write(buffer.subarray(0, end), () => this.#freeBuffers.push(buffer));

@@ -14,6 +14,11 @@ export function cpuMicros(pids: readonly number[]): number | undefined {
   return ticks * 10_000;
 }
 
+/** CPU time between two readings, when there were both. */
+export function elapsed(before: number | undefined, after: number | undefined): number | undefined {
+  return before === undefined || after === undefined ? undefined : after - before;
+}
+
 export interface Resident {
   /** VmRSS: what is in memory, files that are mapped included. */
   readonly bytes: number;

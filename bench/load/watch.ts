@@ -15,19 +15,16 @@
  *   --warmup         seconds that do not count                              (default 1)
  *   --pids           the servers' processes: their CPU time is measured
  *
- * Watcher w is on stream w / watchers-per-stream and watches key w mod keys: with many keys the watchers of a key are on
- * different streams. Every event is counted by its put and checked: a watcher sees rising revisions, a put as many
+ * Every event is counted by its put and checked: a watcher sees rising revisions, a put as many
  * events as it has watchers, all of them at the end. Prints one JSON object; anything amiss ends the run with an error.
  */
 import { parseArgs } from 'node:util';
-import { encode } from '../../src/wire/schema.js';
 import { LoadConnection } from './connection.js';
 import { Histogram, type LatencySummary } from './histogram.js';
-import { cpuMicros } from './processes.js';
-import { keyOf, numberedPutTemplate } from './requests.js';
-import { StreamConnection } from './stream-connection.js';
+import { cpuMicros, elapsed } from './processes.js';
+import { numberedPutTemplate } from './requests.js';
 import { delay, openPromise } from './waiting.js';
-import { WatchResponseReader } from './watch-response.js';
+import { openWatchers, type WatchShape } from './watchers.js';
 
 export interface WatchLoadResult {
   readonly watchers: number;
@@ -48,13 +45,6 @@ export interface WatchLoadResult {
   readonly clientCpus: number;
   readonly serverCpus: number | undefined;
   readonly serverMicrosPerEvent: number | undefined;
-}
-
-export interface WatchShape {
-  readonly keys: number;
-  readonly watchers: number;
-  readonly streams: number;
-  readonly connections: number;
 }
 
 interface WatchLoadOptions extends WatchShape {
@@ -185,7 +175,7 @@ async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoadResult>
     if (over && options.rate === undefined) allow(1);
     if (stopping && puts.delivered === puts.started) drained.resolve();
   };
-  const watching = await openWatchers(options, onEvent, broken.reject);
+  const watching = await openWatchers(options.endpoints, options, onEvent, broken.reject);
   const open = LoadConnection.open({
     endpoint: options.endpoints[0]!,
     template: numberedPutTemplate(options.valueBytes, options.keys),
@@ -210,7 +200,7 @@ async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoadResult>
   const seconds = (performance.now() - fromMs) / 1000;
   const cpu = process.cpuUsage(cpuBefore);
   const serverAfter = cpuMicros(options.pids);
-  const serverMicros = difference(serverBefore, serverAfter);
+  const serverMicros = elapsed(serverBefore, serverAfter);
   const result = summarise(options, puts, seconds, puts.delivered - putsBefore, cpu.user + cpu.system, serverMicros);
   stopping = true;
   clearInterval(ticking);
@@ -220,57 +210,6 @@ async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoadResult>
   }
   for (const connection of [putter, ...watching]) connection.close();
   return result;
-}
-
-/** Opens every stream and watcher and resolves when the servers have confirmed all of them. */
-async function openWatchers(
-  options: WatchLoadOptions,
-  onEvent: (number: number, nowMs: number) => void,
-  failed: (error: Error) => void,
-): Promise<StreamConnection[]> {
-  const { endpoints, keys, watchers, streams, connections } = options;
-  const perStream = watchers / streams;
-  const lastRevision = new Float64Array(watchers).fill(-1);
-  const response = new WatchResponseReader();
-  const created = openPromise();
-  let confirmed = 0;
-  const onMessage = (stream: number, bytes: Buffer, start: number, end: number, nowMs: number) => {
-    response.read(bytes, start, end);
-    const { watchId, events, revisions, numbers } = response;
-    const watcher = stream * perStream + watchId;
-    if (response.cancelled || watchId >= perStream) throw new Error(`watcher ${watchId} of stream ${stream} is gone`);
-    if (response.created && ++confirmed === watchers) created.resolve();
-    for (let i = 0; i < events; i++) {
-      if (revisions[i]! <= lastRevision[watcher]!) throw new Error(`revision ${revisions[i]} came late or twice`);
-      lastRevision[watcher] = revisions[i]!;
-      onEvent(numbers[i]!, nowMs);
-    }
-  };
-  const open = await Promise.all(
-    Array.from({ length: connections }, (_, position) =>
-      StreamConnection.open({
-        endpoint: endpoints[position % endpoints.length]!,
-        path: '/etcdserverpb.Watch/Watch',
-        onMessage: (stream, ...message) => onMessage(stream * connections + position, ...message),
-        failed: error => {
-          failed(error);
-          created.reject(error);
-        },
-      }),
-    ),
-  );
-  for (let stream = 0; stream < streams; stream++) open[stream % connections]!.openStream();
-  for (let watcher = 0; watcher < watchers; watcher++) {
-    const stream = Math.floor(watcher / perStream);
-    open[stream % connections]!.send(Math.floor(stream / connections), createRequest(keyOf(watcher % keys)));
-  }
-  for (const connection of open) connection.flush();
-  await created.promise;
-  return open;
-}
-
-function createRequest(key: string): Uint8Array {
-  return encode('etcdserverpb.WatchRequest', { create_request: { key: Buffer.from(key) } });
 }
 
 /** Allows calls as the clock says; the calls missed while this process was busy are made up for. */
@@ -310,10 +249,6 @@ function summarise(
     serverCpus: serverMicros === undefined ? undefined : serverMicros / 1e6 / seconds,
     serverMicrosPerEvent: serverMicros === undefined ? undefined : serverMicros / Math.max(events, 1),
   };
-}
-
-function difference(before: number | undefined, after: number | undefined): number | undefined {
-  return before === undefined || after === undefined ? undefined : after - before;
 }
 
 async function failing(promise: Promise<void>): Promise<never> {
