@@ -20,7 +20,6 @@ const nestingMax = 1_000;
 
 const numberPattern = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const wordPattern = /[^\s,:{}[\]"]+/y;
-const unescaped = /[^"\\]*/y;
 const loneSurrogate = /\p{Surrogate}/u;
 const words = { t: 'true', f: 'false', n: 'null' } as const;
 
@@ -80,20 +79,16 @@ export class JsonReader {
     const start = this.#at;
     this.#valueAt = start;
     let at = start + 1;
-    let escapes = false;
-    for (;;) {
+    let isPlain = true;
+    for (; ; at++) {
+      const code = text.charCodeAt(at);
+      if (code === 0x22) break;
       if (at >= text.length) throw this.#syntax('unexpected EOF');
-      unescaped.lastIndex = at;
-      unescaped.test(text);
-      at = unescaped.lastIndex;
-      if (at >= text.length) throw this.#syntax('unexpected EOF');
-      if (text.charAt(at) === '"') break;
-      escapes = true;
-      at += 2;
+      if (code === 0x5c) at += 1; // whatever is escaped is no end
+      if (code === 0x5c || code < 0x20) isPlain = false;
     }
     this.#at = at + 1;
-    const inner = text.slice(start + 1, at);
-    if (!escapes && !hasControl(inner)) return inner;
+    if (isPlain) return text.slice(start + 1, at);
     const value = parseString(text.slice(start, at + 1));
     if (value === undefined || loneSurrogate.test(value)) throw this.#syntax('invalid character or escape in string');
     return value;
@@ -184,16 +179,14 @@ export class JsonReader {
   }
 
   #place(at: number): string {
-    const before = this.#text.slice(0, at);
-    const lineStart = before.lastIndexOf('\n') + 1;
-    const line = lineStart === 0 ? 1 : before.split('\n').length;
+    let line = 1;
+    let lineStart = 0;
+    for (let end = this.#text.indexOf('\n'); end !== -1 && end < at; end = this.#text.indexOf('\n', lineStart)) {
+      line += 1;
+      lineStart = end + 1;
+    }
     return `${line}:${at - lineStart + 1}`;
   }
-}
-
-function hasControl(text: string): boolean {
-  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) < 0x20) return true;
-  return false;
 }
 
 function parseString(source: string): string | undefined {

@@ -73,29 +73,26 @@ function valueText(field: FieldTable, value: Value): string {
 // In. -----------------------------------------------------------------------------------------------------------------
 
 function readObject(reader: JsonReader, table: MessageTable): Fields {
-  const names = fieldsByName(table);
   const fields: Fields = {};
-  const seen = new Set<FieldTable>();
-  const oneofs = new Set<string>();
+  let seen: FieldTable[] | undefined;
   reader.open('{');
   for (let key = reader.key(); key !== undefined; key = reader.key()) {
-    const field = names.get(key);
+    const field = fieldsByName(table).get(key);
     if (field === undefined) {
       reader.skip();
       continue;
     }
-    if (seen.has(field)) throw reader.flaw(`duplicate field ${JSON.stringify(key)}`);
-    seen.add(field);
+    if (seen?.includes(field)) throw reader.flaw(`duplicate field ${JSON.stringify(key)}`);
+    seen ??= [];
     if (reader.peek() === 'n') {
+      seen.push(field);
       reader.word();
       continue;
     }
-    if (field.oneof !== '') {
-      if (oneofs.has(field.oneof)) {
-        throw reader.flaw(`error parsing ${JSON.stringify(key)}, oneof ${table.name}.${field.oneof} is already set`);
-      }
-      oneofs.add(field.oneof);
+    if (field.oneof !== '' && table.fields.some(other => other.oneof === field.oneof && other.name in fields)) {
+      throw reader.flaw(`error parsing ${JSON.stringify(key)}, oneof ${table.name}.${field.oneof} is already set`);
     }
+    seen.push(field);
     const value = isList(field) ? readList(reader, field) : readValue(reader, field);
     if (value !== undefined) fields[field.name] = value;
   }
@@ -150,13 +147,37 @@ function invalid(reader: JsonReader, field: FieldTable): JsonError {
   return reader.flaw(`invalid value for ${field.kind} field ${field.name}: ${reader.source()}`);
 }
 
+const standard = 1;
+const url = 2;
+const lineBreak = 4;
+/** ASCII -> which characters of base64 it belongs to; 0: none. */
+const base64Classes = new Uint8Array(128);
+for (const letter of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789') {
+  base64Classes[letter.charCodeAt(0)] = standard | url;
+}
+for (const letter of '+/') base64Classes[letter.charCodeAt(0)] = standard;
+for (const letter of '-_') base64Classes[letter.charCodeAt(0)] = url;
+for (const letter of '\r\n') base64Classes[letter.charCodeAt(0)] = lineBreak;
+
 /** Base64 as Go's decoders take it: line breaks anywhere, padding whole or absent, either alphabet but not both. */
 function readBase64(text: string): Uint8Array | undefined {
-  const plain = /[\r\n]/.test(text) ? text.replace(/[\r\n]+/g, '') : text;
-  const unpadded = plain.endsWith('==') ? plain.slice(0, -2) : plain.endsWith('=') ? plain.slice(0, -1) : plain;
-  if (unpadded.length !== plain.length && plain.length % 4 !== 0) return undefined;
-  if (unpadded.length % 4 === 1) return undefined;
-  return /^(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)$/.test(unpadded) ? Buffer.from(unpadded, 'base64') : undefined;
+  let alphabets = standard | url;
+  let digits = 0;
+  let padding = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === 0x3d) {
+      padding += 1;
+      continue;
+    }
+    const classes = code < 128 ? (base64Classes[code] as number) : 0;
+    if (classes === lineBreak) continue;
+    alphabets &= classes;
+    if (alphabets === 0 || padding > 0) return undefined;
+    digits += 1;
+  }
+  const isWhole = padding === 0 ? digits % 4 !== 1 : padding <= 2 && (digits + padding) % 4 === 0;
+  return isWhole ? Buffer.from(text, 'base64') : undefined;
 }
 
 // Names. --------------------------------------------------------------------------------------------------------------

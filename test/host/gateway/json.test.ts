@@ -9,7 +9,7 @@ import { JsonError } from '../../../src/host/gateway/json-reader.js';
 import { JsonSplitter } from '../../../src/host/gateway/json-splitter.js';
 import { methods } from '../../../src/wire/methods.js';
 import { decode, encode, isMessageName, type MessageName } from '../../../src/wire/schema.js';
-import { randomMessage } from '../../wire/random-message.js';
+import { damaged, randomMessage } from '../../wire/random-message.js';
 
 function bytes(text: string): Uint8Array {
   return Buffer.from(text);
@@ -205,6 +205,26 @@ describe('messages out of JSON', () => {
     const txn = (depth: number) => `${'{"success":[{"request_txn":'.repeat(depth)}{}${'}]}'.repeat(depth)}`;
     assert.match(refusal('etcdserverpb.TxnRequest', txn(20_000)), /exceeded maximum recursion depth/);
     assert.ok(messageFromJson('etcdserverpb.TxnRequest', bytes(txn(300))).length > 0);
+  });
+
+  it('takes nothing that is no JSON, and fails in no other way than its own', () => {
+    const prng = new Prng(11);
+    let refused = 0;
+    for (let round = 0; round < 4_000; round++) {
+      const name = round % 2 === 0 ? 'etcdserverpb.TxnRequest' : 'etcdserverpb.WatchRequest';
+      const message: Uint8Array = encode(name, randomMessage(prng, name, 3) as object);
+      const json = damaged(prng, bytes(messageToJson(name, message)));
+      let isTaken = true;
+      try {
+        messageFromJson(name, json);
+      } catch (error) {
+        assert.ok(error instanceof JsonError, `${Buffer.from(json)}: ${error}`);
+        isTaken = false;
+        refused += 1;
+      }
+      if (isTaken) assert.doesNotThrow(() => JSON.parse(Buffer.from(json).toString()), Buffer.from(json).toString());
+    }
+    assert.ok(refused > 1_000 && refused < 4_000);
   });
 
   it('writes fields by number, whatever their order in the text', () => {
