@@ -46,6 +46,19 @@ test('the command’s defaults', () => {
   });
 });
 
+test('durations and feature gates are Go’s and etcd’s', () => {
+  const read = (...args: string[]) => clusterOptions(readFlags(args, {}), [1, 2, 3]);
+  const intervalMs = (text: string) => read(`--watch-progress-notify-interval=${text}`).watchProgressNotifyIntervalMs;
+  assert.deepEqual(['100ms', '1m30s', '2h', '1.5s', '0'].map(intervalMs), [100, 90_000, 7_200_000, 1_500, 0]);
+  assert.throws(() => intervalMs('5'), /is a duration like 500ms, 10s or 1m30s, not 5/);
+  assert.throws(() => intervalMs('5s!'), /is a duration/);
+  assert.equal(read('--feature-gates=AllBeta=false,LeaseCheckpoint=true').leaseCheckpoint, true);
+  assert.equal(read('--feature-gates=LeaseCheckpoint=false').leaseCheckpoint, false);
+  assert.equal(read('--feature-gates=AllAlpha=true').leaseCheckpoint, undefined);
+  assert.throws(() => read('--feature-gates=Nonsense=true'), /unrecognized feature gate: Nonsense/);
+  assert.throws(() => read('--feature-gates=LeaseCheckpoint'), /LeaseCheckpoint is true or false, not empty/);
+});
+
 test('even sizes are warned of with the quorum arithmetic', () => {
   assert.equal(evenSizeWarning(3), undefined);
   assert.equal(

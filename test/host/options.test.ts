@@ -30,6 +30,8 @@ test('defaults are etcd’s', () => {
     maxTxnOps: 128,
     maxRequestBytes: 1_572_864,
     quotaBackendBytes: 0,
+    watchProgressNotifyIntervalMs: 600_000,
+    leaseCheckpointIntervalMs: 0,
     durable: false,
   });
   assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);
