@@ -9,6 +9,7 @@ import { freePorts, requireEtcd } from '../support/etcd.js';
 import { ownDirectory, type ServerProcess, startServer } from '../support/server-process.js';
 
 export interface Target {
+  readonly isKvorum: boolean;
   /** A client; remote ones are connections of their own. All are closed with the target. */
   client(): EtcdClient;
   /** Takes the server away, as a crash would. */
@@ -20,16 +21,33 @@ export interface Target {
 
 export type StartTarget = (test: TestContext) => Promise<Target | undefined>;
 
+const inProcess = 'kvorum, in process';
+
 /** Name -> how to start it; undefined: skipped, loudly. */
-export const targets: Readonly<Record<string, StartTarget>> = {
+const targets: Readonly<Record<string, StartTarget>> = {
   'etcd 3.4': startEtcdTarget,
+  'kvorum, remote': startKvorumTarget('network'),
+  [inProcess]: startKvorumTarget('process'),
 };
 
 export type Case = (target: Target) => Promise<void>;
 
 /** Runs every case against every target: one server a target, the cases one after the other. */
 export function againstEveryTarget(cases: Readonly<Record<string, Case>>): void {
-  for (const [name, start] of Object.entries(targets)) {
+  runAgainst(Object.keys(targets), cases);
+}
+
+/** As againstEveryTarget, for what only a server answers. */
+export function againstEveryServer(cases: Readonly<Record<string, Case>>): void {
+  runAgainst(
+    Object.keys(targets).filter(name => name !== inProcess),
+    cases,
+  );
+}
+
+function runAgainst(names: readonly string[], cases: Readonly<Record<string, Case>>): void {
+  for (const name of names) {
+    const start = targets[name]!;
     test(name, async context => {
       const target = await start(context);
       if (target === undefined) return;
@@ -93,11 +111,11 @@ async function startEtcdTarget(test: TestContext): Promise<Target | undefined> {
     await down();
     await directory.remove();
   };
-  return { client: () => clients.open(), down, up, close };
+  return { isKvorum: false, client: () => clients.open(), down, up, close };
 }
 
 /** One cluster of a single member; `over`: how its clients reach it. */
-export function startKvorumTarget(over: 'network' | 'process'): StartTarget {
+function startKvorumTarget(over: 'network' | 'process'): StartTarget {
   return async () => {
     const cluster = await startCluster({ members: 1, logLevel: 'silent' });
     const member = cluster.members[0]!;
@@ -107,7 +125,8 @@ export function startKvorumTarget(over: 'network' | 'process'): StartTarget {
       if (over === 'network') clients.close();
       await cluster.close();
     };
-    return { client: () => clients.open(), down: () => member.kill(), up: () => member.start(), close };
+    const [down, up] = [() => member.kill(), () => member.start()];
+    return { isKvorum: true, client: () => clients.open(), down, up, close };
   };
 }
 
