@@ -5,7 +5,9 @@
  * held back by `pause` are lost with the connection: the stream's user goes on from what it was given.
  */
 import type * as Grpc from '@grpc/grpc-js';
-import type { ClientStream, EtcdError, StreamListener } from './channel.js';
+import { GrpcCode } from '../wire/errors.js';
+import { ProtoError } from '../wire/proto.js';
+import { type ClientStream, EtcdError, type StreamListener } from './channel.js';
 import { CallFailure, type Endpoint } from './endpoint.js';
 
 export class RemoteStream implements ClientStream {
@@ -33,9 +35,7 @@ export class RemoteStream implements ClientStream {
     // More than one may come: a message that arrives behind the status is one to grpc-js.
     call.on('error', (error: Grpc.ServiceError) => this.#finish(new CallFailure(error)));
     call.on('end', () => this.#finish(undefined));
-    call.on('data', (message: Buffer) => {
-      if (!this.#over) this.#listener.message(message);
-    });
+    call.on('data', (message: Buffer) => this.#hear(message));
     if (this.#paused) call.pause();
     for (const request of this.#unsent) call.write(request);
     this.#unsent = [];
@@ -77,6 +77,17 @@ export class RemoteStream implements ClientStream {
     this.#finish(error);
     this.#call?.cancel();
   };
+
+  #hear(message: Buffer): void {
+    if (this.#over) return;
+    try {
+      this.#listener.message(message);
+    } catch (error) {
+      // A server that sends what is no message ends this stream, not the program.
+      if (!(error instanceof ProtoError)) throw error;
+      this.fail(new EtcdError(GrpcCode.Internal, error.message));
+    }
+  }
 
   #finish(error: EtcdError | undefined): void {
     if (this.#over) return;
