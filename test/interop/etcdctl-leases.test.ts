@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { type ControlDifference, compareScenarios, type Stage } from '../support/control-stage.js';
 import type { Family } from '../support/differential.js';
 
-const families: readonly Family[] = ['etcd-3.5', 'etcd-3.4'];
+const families: readonly Family[] = ['etcd-3.5', 'etcd-3.4', 'kvorum'];
 
 const knownDifferences: readonly ControlDifference[] = [];
 

@@ -12,8 +12,8 @@ import { decodeMessage, encodeMessage, type Message } from '../support/messages.
 import { startSubject } from '../support/subject.js';
 
 const ways: readonly { from: Family; to: Family; control: '3.4' | '3.5' }[] = [
-  { from: 'etcd-3.5', to: 'etcd-3.4', control: '3.5' },
-  { from: 'etcd-3.4', to: 'etcd-3.5', control: '3.4' },
+  { from: 'kvorum', to: 'etcd-3.4', control: '3.5' },
+  { from: 'etcd-3.5', to: 'kvorum', control: '3.4' },
 ];
 
 /** More than one page of the copy, and more than the 128 changes of one transaction. */

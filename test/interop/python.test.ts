@@ -15,7 +15,7 @@ import { requirePython } from '../support/peers.js';
 import { startSubject } from '../support/subject.js';
 
 const reference: Family = 'etcd-3.4';
-const compared: readonly Family[] = ['etcd-3.5'];
+const compared: readonly Family[] = ['etcd-3.5', 'kvorum'];
 const endedWithinMs = 60_000;
 
 for (const script of ['grpc_client.py', 'gateway_client.py']) {

@@ -41,6 +41,10 @@ export interface EtcdCluster {
   readonly binaries: EtcdBinaries;
   readonly members: readonly EtcdMember[];
   readonly endpoints: readonly string[];
+  /** Ends one member's process at once; its data stays. */
+  kill(member: number): Promise<void>;
+  /** Starts a killed member again, on its addresses and data; resolves when it serves clients. */
+  restart(member: number): Promise<void>;
   /** Ends every process and removes the data directories. */
   stop(): Promise<void>;
 }
@@ -141,11 +145,11 @@ async function startOnce(binaries: EtcdBinaries, options: StartEtcdOptions): Pro
     dataDirectory: join(directory.path, `m${i + 1}`),
   }));
   const initialCluster = plans.map(plan => `${plan.name}=${plan.peerUrl}`).join(',');
-  const starts = plans.map(plan => {
+  const start = (plan: MemberPlan) => {
     const flags = serverFlags(plan, initialCluster, options.flags ?? []);
     return startServer(`etcd ${binaries.version} ${plan.name}`, binaries.server, flags, isReady);
-  });
-  const outcomes = await Promise.allSettled(starts);
+  };
+  const outcomes = await Promise.allSettled(plans.map(start));
   const servers = outcomes.flatMap(outcome => (outcome.status === 'fulfilled' ? [outcome.value.server] : []));
   const stop = async () => {
     await Promise.all(servers.map(server => server.end()));
@@ -160,7 +164,14 @@ async function startOnce(binaries: EtcdBinaries, options: StartEtcdOptions): Pro
     ...{ name, endpoint, dataDirectory },
     pid: servers[i]?.pid ?? 0,
   }));
-  return { binaries, members, endpoints: members.map(member => member.endpoint), stop };
+  return {
+    ...{ binaries, members, endpoints: members.map(member => member.endpoint) },
+    kill: async member => servers[member]!.end(),
+    restart: async member => {
+      servers[member] = (await start(plans[member]!)).server;
+    },
+    stop,
+  };
 }
 
 /** Both releases print this once the member has joined a cluster that has a leader and listens for clients. */

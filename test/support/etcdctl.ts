@@ -90,7 +90,7 @@ export class ControlledCluster {
 
   /** From here on an id the servers chose (in hex) stands as `label` in all outputs, in each of its forms. */
   name(id: string, label: string): void {
-    const forms = [...idForms(BigInt(`0x${id}`).toString()), id];
+    const forms = [...idForms(BigInt(`0x${id}`).toString()), id.padStart(16, '0')];
     this.#labels = [...forms.map(form => [form, label] as const), ...this.#labels];
   }
 

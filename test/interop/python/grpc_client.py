@@ -198,7 +198,6 @@ def cluster(client):
     show("status", status.db_size > 0, status.leader is not None, status.raft_index > 0, status.raft_term > 0)
     show("members", [(len(member.client_urls), member.id > 0) for member in client.members])
     show("alarms", list(client.list_alarms()))
-    show("hash", client.hash() > 0)
 
 
 def main():
