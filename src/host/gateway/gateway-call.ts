@@ -48,10 +48,15 @@ type CallState = (typeof CallState)[keyof typeof CallState];
 
 /** Refuses a request for which no call was made, or whose call had no message yet. */
 export function refuse(exchange: Exchange, code: number, text: string, further: readonly HeaderPair[] = []): void {
-  const challenge: HeaderPair[] = code === GrpcCode.Unauthenticated ? [['WWW-Authenticate', text]] : [];
+  const challenge: HeaderPair[] =
+    code === GrpcCode.Unauthenticated && isFieldValue(text) ? [['WWW-Authenticate', text]] : [];
   // Clients of etcd 3.6 read `code` and `message`; those made for 3.4 and 3.5 know the text as `error` too.
   const body = JSON.stringify({ error: text, message: text, code });
   exchange.respond(httpStatusOf(code), [jsonType, ...further, ...challenge], body);
+}
+
+function isFieldValue(text: string): boolean {
+  return /^[\x20-\x7e]*$/.test(text);
 }
 
 export class GatewayCall implements Call, BodyListener, ObjectSink {

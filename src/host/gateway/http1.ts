@@ -147,6 +147,8 @@ class Http1Exchange implements Exchange {
 
   end(): void {
     this.#response.end();
+    if (this.#waiting) this.#request.resume(); // the drain will not be told any more
+    this.#waiting = false;
   }
 
   abort(): void {

@@ -98,8 +98,10 @@ for (const { name, send } of rims) {
         assert.equal(status, expected, `code ${code}`);
         assert.deepEqual(JSON.parse(body), { error: 'wörds', code, message: 'wörds' });
         assert.equal(headers['content-type'], 'application/json');
-        if (code !== 16) assert.equal(headers['www-authenticate'], undefined);
+        assert.equal(headers['www-authenticate'], undefined);
       }
+      const { headers } = await send('/v3/kv/range', `{"key":"${base64('no token')}","limit":16}`);
+      assert.equal(headers['www-authenticate'], 'no token');
     });
 
     it('refuse bad JSON, other methods and paths that nobody has', async () => {
