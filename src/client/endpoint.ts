@@ -10,6 +10,7 @@ import type { TlsOptions } from './remote.js';
 const keepAliveTimeMs = 10_000;
 const keepAliveTimeoutMs = 5_000;
 const reconnectMs = { first: 100, last: 2_000 } as const;
+const diagnosisMs = 50;
 const portDefault = '2379';
 
 /** Numbers of gRPC's connectivity states. */
@@ -76,6 +77,15 @@ export class Endpoint {
       });
       if (failure !== undefined) return channel.getConnectivityState(false) === State.Ready;
     }
+  }
+
+  /** Why there is no connection: grpc-js tells only calls, so one is made that is answered without a connection. */
+  async whyNot(): Promise<string> {
+    const never = new AbortController().signal;
+    const path = '/grpc.health.v1.Health/Check';
+    const outcome = await this.unary(path, Buffer.alloc(0), Date.now() + diagnosisMs, never);
+    if (!(outcome instanceof CallFailure) || outcome.code !== GrpcCode.Unavailable) return 'no answer in time';
+    return /Last error: (?:Error: )?(.*?)\.? Resolution note/s.exec(outcome.message)?.[1] ?? outcome.message;
   }
 
   /** The answer, or how the call failed; rejects with the signal's reason. */

@@ -157,7 +157,8 @@ export class RemoteChannel implements Channel {
       }
       if (performance.now() >= giveUpAtMs) {
         const addresses = this.#endpoints.map(({ address }) => address).join(', ');
-        throw new EtcdError(GrpcCode.Unavailable, `no connection to ${addresses}: is the server running?`);
+        const reason = await orAborted((this.#endpoints[this.#current] as Endpoint).whyNot(), signal);
+        throw new EtcdError(GrpcCode.Unavailable, `no connection to ${addresses}: ${reason}`);
       }
       await pause(roundPauseMs, signal);
     }

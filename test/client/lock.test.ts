@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type EtcdClient, LeaseLostError, OwnershipLostError } from '../../src/index.js';
 import { GrpcCode } from '../../src/wire/errors.js';
+import { cutClient } from './cut-channel.js';
 import { aborted, againstEveryTarget, take } from './targets.js';
 
 /** Resolves when `count` participants stand below the name. */
@@ -200,6 +201,34 @@ againstEveryTarget({
     await assert.rejects(campaign, reason);
     await assert.rejects(next, reason);
     assert.deepEqual(await participants(client, 'quit', 1), [leader.key]);
+  },
+
+  'history compacted while the streams were cut: waiting, holding, observing go on': async target => {
+    const client = target.client();
+    const { client: cuttable, cut, mend } = cutClient(client);
+    const held = await cuttable.lock('cut/held', { ttlSeconds: 60 });
+    const before = await client.lock('cut/waited', { ttlSeconds: 60 });
+    const waiting = cuttable.lock('cut/waited', { ttlSeconds: 60 });
+    await participants(client, 'cut/waited', 2);
+    const leadership = await client.election('cut/e').campaign('one', { ttlSeconds: 60 });
+    const observer = cuttable.election('cut/e').observe();
+    assert.equal((await observer.next()).value?.value, 'one');
+    const next = observer.next();
+    // What has been opened by now is cut, whether it was answered or not.
+    cut();
+    await leadership.proclaim('two');
+    await leadership.proclaim('three');
+    await before.unlock();
+    await client.compact((await client.put('cut/x', '')).revision);
+    mend();
+    assert.equal((await next).value?.value, 'three');
+    const lock = await waiting;
+    await observer.return();
+    assert.equal(held.lost.aborted, false);
+    await client.delete(held.keyBytes);
+    assert.ok((await aborted(held.lost)) instanceof OwnershipLostError);
+    for (const one of [held, lock]) await one.unlock();
+    await leadership.resign();
   },
 
   'a lock outlives a restart of the server': async target => {
