@@ -8,11 +8,12 @@
  * A round takes every renewal there is, so ten thousand keep-alives in a turn cost one confirmation. What is lost (the
  * leader died, no answer came) goes back to the front and is asked again. Two leases are asked about again a little
  * later: one past its time but not yet revoked (by then it is gone, or a new leader has extended it), and one with a
- * checkpoint (a renewal counts once the checkpoint is forgotten everywhere: a next leader would go by it).
+ * checkpoint (a renewal counts once the checkpoint is forgotten everywhere: a next leader would go by it). What its
+ * stream asked after it waits with it: answers come in the order of the questions, as etcd's do.
  *
  *   a round's payload: lease ids, i64 each; its answer: the new TTL of each in seconds, i64, or one of the two below
  *
- * Invariant (B2): every question leaves once: answered, failed or cancelled.
+ * Invariants: every question leaves once: answered, failed or cancelled (B2); those of a stream leave in their order.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
@@ -33,7 +34,10 @@ import type { Read, Reads } from './reads.js';
 const unknownLease = 0n;
 const askAgain = -1n;
 
-/** How soon a lease is asked about again that waits for its revocation, or for its checkpoint to be forgotten. */
+/**
+ * How soon a lease is asked about again that waits for its revocation, or for its checkpoint to be forgotten; and a
+ * member that has just said that it does not lead, however soon it may say so once more.
+ */
 const askAgainMs = 100;
 
 export interface LeaseCallsContext {
@@ -53,12 +57,13 @@ interface Renewal {
   readonly streamId: number;
   readonly leaseId: bigint;
   readonly startedMs: number;
-  notBeforeMs: number;
 }
 
 interface KeepAliveStream {
   unanswered: number;
   halfClosed: boolean;
+  /** One of its leases is to be asked about again, not before this. */
+  notBeforeMs: number;
 }
 
 interface TimeQuestion {
@@ -75,6 +80,8 @@ export class LeaseCalls {
   #queue: Renewal[] = [];
   #round: Renewal[] | undefined;
   #nowMs = 0;
+  /** A call was refused: nothing is asked before this. */
+  #notBeforeMs = 0;
 
   constructor(context: LeaseCallsContext) {
     this.#context = context;
@@ -82,7 +89,7 @@ export class LeaseCalls {
 
   /** A LeaseKeepAlive stream begins. */
   open(streamId: number): void {
-    this.#streams.set(streamId, { unanswered: 0, halfClosed: false });
+    this.#streams.set(streamId, { unanswered: 0, halfClosed: false, notBeforeMs: 0 });
   }
 
   /** A LeaseKeepAliveRequest. Throws ProtoError. */
@@ -91,7 +98,7 @@ export class LeaseCalls {
     if (stream === undefined) return;
     const { ID: leaseId } = decode('etcdserverpb.LeaseKeepAliveRequest', payload);
     stream.unanswered += 1;
-    this.#queue.push({ streamId, leaseId, startedMs: nowMs, notBeforeMs: nowMs });
+    this.#queue.push({ streamId, leaseId, startedMs: nowMs });
   }
 
   /** The client sends no more: its stream ends when everything is answered. */
@@ -127,7 +134,7 @@ export class LeaseCalls {
     this.#nowMs = nowMs;
     if (this.#queue.length === 0 && this.#times.size === 0) return;
     const { raft } = this.#context.open;
-    if (raft.leader === NO_MEMBER) return;
+    if (raft.leader === NO_MEMBER || nowMs < this.#notBeforeMs) return;
     if (this.#round === undefined) this.#startRound(raft.leader, raft.isLeader);
     for (const question of this.#times.values()) {
       if (!question.asked) this.#askTime(question, raft.leader, raft.isLeader);
@@ -159,7 +166,7 @@ export class LeaseCalls {
       this.#times.delete(question.requestId);
       this.#context.host.end(question.requestId, error);
     }
-    for (const { streamId } of this.#queue.filter(isLate)) {
+    for (const { streamId } of [...this.#queue, ...(this.#round ?? [])].filter(isLate)) {
       if (this.#streams.has(streamId)) this.#context.endStream(streamId, error);
     }
   }
@@ -172,7 +179,7 @@ export class LeaseCalls {
   }
 
   #startRound(leader: MemberId, leads: boolean): void {
-    const isDue = ({ notBeforeMs }: Renewal): boolean => notBeforeMs <= this.#nowMs;
+    const isDue = ({ streamId }: Renewal): boolean => (this.#streams.get(streamId)?.notBeforeMs ?? 0) <= this.#nowMs;
     const due = this.#queue.filter(isDue);
     if (due.length === 0) return;
     this.#queue = this.#queue.filter(renewal => !isDue(renewal));
@@ -192,7 +199,10 @@ export class LeaseCalls {
         if (payload.length !== due.length * 8) this.#roundLost();
         else this.#roundAnswered((_renewal, at) => answers.getBigInt64(at * 8, true));
       },
-      refused: () => this.#roundLost(),
+      refused: () => {
+        this.#pause();
+        this.#roundLost();
+      },
       lost: () => this.#roundLost(),
     };
     calls.call(leader, Method.LeaseKeepAlive, new Uint8Array(ids.buffer), caller, this.#nowMs);
@@ -219,24 +229,31 @@ export class LeaseCalls {
   #roundAnswered(answer: (renewal: Renewal, position: number) => bigint): void {
     const round = this.#round ?? [];
     this.#round = undefined;
+    const again: Renewal[] = [];
     round.forEach((renewal, position) => {
       const ttlSeconds = answer(renewal, position);
       const stream = this.#streams.get(renewal.streamId);
       if (stream === undefined) return;
-      if (ttlSeconds === askAgain) {
-        this.#queue.push({ ...renewal, notBeforeMs: this.#nowMs + askAgainMs });
+      if (ttlSeconds === askAgain) stream.notBeforeMs = this.#nowMs + askAgainMs;
+      if (stream.notBeforeMs > this.#nowMs) {
+        again.push(renewal);
         return;
       }
       stream.unanswered -= 1;
       this.#context.host.message(renewal.streamId, this.#keepAliveResponse(renewal.leaseId, ttlSeconds));
       this.#endIfDone(renewal.streamId, stream);
     });
+    this.#queue = [...again, ...this.#queue];
   }
 
   #roundLost(): void {
     const round = this.#round ?? [];
     this.#round = undefined;
     this.#queue = [...round.filter(({ streamId }) => this.#streams.has(streamId)), ...this.#queue];
+  }
+
+  #pause(): void {
+    this.#notBeforeMs = this.#nowMs + askAgainMs;
   }
 
   #askTime(question: TimeQuestion, leader: MemberId, leads: boolean): void {
@@ -248,7 +265,11 @@ export class LeaseCalls {
     }
     const lost = (): void => this.#timeLost(requestId);
     const answered = (answer: Uint8Array): void => this.#timeAnswered(requestId, answer);
-    this.#context.calls.call(leader, Method.LeaseTimeToLive, payload, { answered, refused: lost, lost }, this.#nowMs);
+    const refused = (): void => {
+      this.#pause();
+      this.#timeLost(requestId);
+    };
+    this.#context.calls.call(leader, Method.LeaseTimeToLive, payload, { answered, refused, lost }, this.#nowMs);
   }
 
   #serveTime(read: Read): void {
