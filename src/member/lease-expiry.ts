@@ -45,7 +45,7 @@ export class LeaseExpiry {
     const heldUp = nowMs - this.#turnMs > this.#extendMs;
     this.#turnMs = nowMs;
     if (!raft.isLeader || !lessor.isPrimary) return;
-    if (heldUp) lessor.promote(this.#extendMs);
+    if (heldUp) lessor.startOver(this.#extendMs);
     const revocations = lessor.dueRevocations();
     if (revocations.length > 0) {
       this.#propose(

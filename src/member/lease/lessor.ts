@@ -72,6 +72,8 @@ class Lease implements HeapItem {
   heapAt = -1;
   /** When its checkpoint was last looked at. */
   checkpointMs = 0;
+  /** A checkpoint was handed out that may be applied any time, until it is cleared. */
+  checkpointAsked = false;
 
   constructor(id: bigint, ttlSeconds: number, remainingSeconds: number) {
     this.id = id;
@@ -139,12 +141,19 @@ export class Lessor {
     this.#options.storage.delete('lease', leaseKey(id));
   }
 
-  /** Notes what is left of a lease, for the next leader; 0 clears it. An unknown lease is ignored. */
+  /**
+   * Notes what is left of a lease, for the next leader; 0 clears it. An unknown lease is ignored. A primary may have been
+   * promoted by a checkpoint that the log clears only now, while the client was told of its whole TTL by a former one.
+   */
   checkpoint(id: bigint, remainingTtlSeconds: number): void {
     const lease = this.#leases.get(id);
     if (lease === undefined) return;
     lease.remainingSeconds = remainingTtlSeconds;
     if (this.#options.checkpointPersist) this.#persist(lease);
+    if (remainingTtlSeconds > 0) return;
+    lease.checkpointAsked = false;
+    const expiryMs = this.#nowMs + lease.ttlSeconds * 1_000;
+    if (this.#primary && lease.expiryMs > this.#nowMs && lease.expiryMs < expiryMs) this.#extend(lease, expiryMs);
   }
 
   /**
@@ -176,6 +185,21 @@ export class Lessor {
     for (const lease of leases) this.#extend(lease, lease.expiryMs);
   }
 
+  /**
+   * This leader was held up, and nobody could renew anything meanwhile: as a promotion, but not for leases whose
+   * revocation was handed out. It may be in the log: such a lease must not be renewed again (L6).
+   */
+  startOver(extendMs: number): void {
+    const asked = [...this.#leases.values()].filter(({ dueMs, expiryMs }) => dueMs > expiryMs);
+    const former = asked.map(({ dueMs, expiryMs }) => ({ dueMs, expiryMs }));
+    this.promote(extendMs);
+    asked.forEach((lease, at) => {
+      const { dueMs, expiryMs } = former[at]!;
+      lease.expiryMs = expiryMs;
+      this.#expiries.set(lease, dueMs);
+    });
+  }
+
   /** This member does not lead any more: when leases expire is somebody else's business. */
   demote(): void {
     this.#primary = false;
@@ -195,7 +219,8 @@ export class Lessor {
     if (lease === undefined) return 'unknown';
     if (lease.expiryMs <= this.#nowMs) return 'expired';
     this.#extend(lease, this.#nowMs + lease.ttlSeconds * 1_000);
-    return { ttlSeconds: lease.ttlSeconds, clearsCheckpoint: lease.remainingSeconds > 0 };
+    const clearsCheckpoint = lease.remainingSeconds > 0 || lease.checkpointAsked;
+    return { ttlSeconds: lease.ttlSeconds, clearsCheckpoint };
   }
 
   /** What is left of a lease; only of a primary. Undefined: no such lease. */
@@ -245,7 +270,10 @@ export class Lessor {
       this.#checkpoints.delete(lease);
       const remainingTtlSeconds = Math.ceil((lease.expiryMs - this.#nowMs) / 1_000);
       if (remainingTtlSeconds <= 0) continue;
-      if (remainingTtlSeconds < lease.ttlSeconds) due.push({ id: lease.id, remainingTtlSeconds });
+      if (remainingTtlSeconds < lease.ttlSeconds) {
+        lease.checkpointAsked = true;
+        due.push({ id: lease.id, remainingTtlSeconds });
+      }
       this.#considerCheckpoint(lease);
     }
     return due;

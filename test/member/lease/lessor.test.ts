@@ -199,6 +199,47 @@ test('checkpoints: of leases with more than five minutes left, once an interval,
   assert.deepEqual(at(9e6), []);
 });
 
+test('a renewal voids a checkpoint that is still on its way, too', () => {
+  const lessor = primary();
+  lessor.grant(7n, 600n);
+  lessor.advance(250_000);
+  assert.deepEqual(lessor.dueCheckpoints(200_000), [{ id: 7n, remainingTtlSeconds: 350 }]);
+  assert.deepEqual(lessor.renew(7n), { ttlSeconds: 600, clearsCheckpoint: true }, 'proposed, not applied');
+  lessor.checkpoint(7n, 350);
+  assert.deepEqual(lessor.renew(7n), { ttlSeconds: 600, clearsCheckpoint: true });
+  lessor.checkpoint(7n, 0);
+  assert.deepEqual(lessor.renew(7n), { ttlSeconds: 600, clearsCheckpoint: false });
+});
+
+test('a checkpoint that the log clears after the promotion has not shortened the lease (L2)', () => {
+  const lessor = lessorOf();
+  for (const id of [7n, 8n]) {
+    lessor.grant(id, 600n);
+    lessor.checkpoint(id, 20);
+  }
+  lessor.promote(extendMs);
+  lessor.checkpoint(7n, 0);
+  assert.equal(lessor.timeToLive(7n)?.remainingSeconds, 600);
+  lessor.advance(21_000);
+  lessor.checkpoint(8n, 0);
+  assert.equal(lessor.renew(8n), 'expired', 'but one that is past its expiry stays there');
+  assert.deepEqual(dueAt(lessor, 21_000), [8n]);
+});
+
+test('a leader that was held up starts leases over, but none whose revocation may be in the log (L6)', () => {
+  const lessor = primary();
+  lessor.grant(5n, 2n);
+  lessor.grant(6n, 3n);
+  assert.deepEqual(dueAt(lessor, 2_000), [5n]);
+  lessor.advance(4_000);
+  lessor.startOver(extendMs);
+  assert.equal(lessor.renew(5n), 'expired');
+  assert.equal(lessor.timeToLive(6n)?.remainingSeconds, 4);
+  assert.deepEqual(dueAt(lessor, 5_000), [5n], 'asked for again in its time');
+  assert.deepEqual(dueAt(lessor, 7_999), []);
+  assert.deepEqual(dueAt(lessor, 8_001), [6n, 5n].sort());
+});
+
 test('at most 1000 checkpoints a call', () => {
   const lessor = primary();
   grantAll(lessor, 2_500, () => 10_000);

@@ -175,7 +175,11 @@ class Run {
       encode('etcdserverpb.LeaseCheckpointRequest', { checkpoints }),
     );
     const lease = this.#leases.get(ID);
-    if (lease !== undefined) lease.remainingSeconds = seconds;
+    if (lease === undefined) return;
+    lease.remainingSeconds = seconds;
+    const wholeMs = this.#nowMs + lease.ttlSeconds * 1_000;
+    const cleared = this.#leads && seconds === 0 && lease.expiryMs > this.#nowMs;
+    if (cleared && lease.expiryMs < wholeMs) lease.expiryMs = wholeMs;
   }
 
   #changeLeader(): void {
