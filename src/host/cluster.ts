@@ -279,8 +279,7 @@ class Supervised implements ClusterMember {
   }
 
   async stop(): Promise<void> {
-    this.#wanted = false;
-    await this.#endpoint.close(closeGraceMs);
+    await this.endpointClose(closeGraceMs);
     await this.handle.stop(true);
   }
 
@@ -293,6 +292,7 @@ class Supervised implements ClusterMember {
 
   async endpointClose(graceMs: number): Promise<void> {
     this.#wanted = false;
+    this.handle.port.endStreams();
     await this.#endpoint.close(graceMs);
   }
 

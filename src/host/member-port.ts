@@ -133,6 +133,15 @@ export class MemberPort {
     if (this.#pending.take(requestId) !== undefined) this.#send(EnvelopeKind.Cancel, 0, requestId, EMPTY_BYTES);
   }
 
+  /** The member is to be taken down in order: streams, which would never end by themselves, end now. */
+  endStreams(): void {
+    this.#pending.visit((waiter, streamId) => {
+      if (!('received' in waiter)) return;
+      this.cancel(streamId);
+      waiter.ended(ErrorCode.Stopped, '');
+    });
+  }
+
   /** The thread of the member at `position` has ended: a leader that is gone is not waited for. */
   peerGone(position: number): void {
     this.#sender?.send(EnvelopeKind.Control, ControlNotice.PeerGone, position, EMPTY_BYTES);

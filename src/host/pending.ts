@@ -57,12 +57,20 @@ export class PendingTable<Waiter> {
     return waiter;
   }
 
+  /** Visits every waiter; the visitor may take it. */
+  visit(visit: (waiter: Waiter, requestId: number) => void): void {
+    for (let slot = 0; slot < this.#waiters.length; slot++) {
+      const waiter = this.#waiters[slot];
+      if (waiter !== undefined) visit(waiter, (((this.#generations[slot] as number) << slotBits) | slot) >>> 0);
+    }
+  }
+
   /** Removes every waiter and hands each to `visit`: the member died. */
   drain(visit: (waiter: Waiter) => void): void {
-    for (let slot = 0; slot < this.#waiters.length; slot++) {
-      const waiter = this.take((((this.#generations[slot] as number) << slotBits) | slot) >>> 0);
-      if (waiter !== undefined) visit(waiter);
-    }
+    this.visit((waiter, requestId) => {
+      this.take(requestId);
+      visit(waiter);
+    });
     assert(this.#size === 0, 'a drained table is empty', { size: this.#size });
   }
 }

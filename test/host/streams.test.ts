@@ -100,6 +100,21 @@ test('a stream on a member that is taken down ends as a stopped server ends it',
   assert.ok(grpcStatus === 14 || grpcStatus === -1, `Unavailable, or the connection is gone: ${grpcStatus}`);
 });
 
+test('a member that is stopped in order ends its streams at once, with their status', async () => {
+  const cluster = await start();
+  const member = followersOf(cluster)[0] as ClusterMember;
+  const connection = await connectTo(member);
+  const keepAlive = connection.stream(keepAlivePath);
+  keepAlive.send(encodeMessage('LeaseKeepAliveRequest', { ID: 1n }));
+  await keepAlive.next();
+  const streams = [await watch(connection, prefix), keepAlive];
+  const stopped = member.stop();
+  for (const stream of streams) {
+    assert.deepEqual(await stream.status, { grpcStatus: 14, grpcMessage: 'etcdserver: server stopped' });
+  }
+  await stopped;
+});
+
 test('without a leader a stream that asked for one ends, and one that did not goes on', async () => {
   const cluster = await start({ electionTimeoutMs: 250, heartbeatIntervalMs: 50 });
   const [survivor, second] = followersOf(cluster) as [ClusterMember, ClusterMember];

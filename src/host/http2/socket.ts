@@ -253,6 +253,7 @@ class Session {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.#socket.destroyed) return; // nobody is left to read why
     this.#socket.resume();
     this.#socket.end();
     const timeout = setTimeout(() => this.#socket.destroy(), this.#lingerTimeoutMs);

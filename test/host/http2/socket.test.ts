@@ -177,6 +177,20 @@ describe('node:http2 as a client', () => {
   });
 });
 
+describe('a connection that is gone', () => {
+  it('leaves no timer behind', async t => {
+    const fixture = await Fixture.start(t);
+    const session = fixture.session(t);
+    await exchange(session, '/echo', Buffer.alloc(1));
+    const timersBefore = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
+    session.destroy();
+    const other = fixture.session(t);
+    while (fixture.listener.connections > 1) await exchange(other, '/echo', Buffer.alloc(1));
+    const timers = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
+    assert.ok(timers <= timersBefore, `${timers} timers after, ${timersBefore} before`);
+  });
+});
+
 describe('the same port', () => {
   it('speaks HTTP/1, keeps such connections alive, and takes them octet by octet', async t => {
     const fixture = await Fixture.start(t);
