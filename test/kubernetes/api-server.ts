@@ -9,7 +9,7 @@
  */
 import type { Prng } from '../../src/base/prng.js';
 import type { Message } from '../support/messages.js';
-import type { Answer, EtcdConnection, Method, PairDecoder } from './etcd-client.js';
+import { type Answer, type EtcdConnection, type Method, type PairDecoder, shortened } from './etcd-client.js';
 import type { Guard, Ledger, Operation, WriteRecord } from './ledger.js';
 import { type KeyRange, type KeyValue, prefixRange } from './records.js';
 import type { Listing } from './reflector.js';
@@ -246,7 +246,7 @@ export class ApiServer {
     const answer = await connections[place]!.call(method, request);
     if (!answer.ok) {
       if (answer.code === status.unavailable) this.#failedAt[place] = performance.now();
-      const text = `${method}: ${answer.code} ${answer.details.replace(/127\.0\.0\.1:\d+/g, 'it')}`;
+      const text = `${method}: ${answer.code} ${shortened(answer.details)}`;
       this.failures.set(text, (this.failures.get(text) ?? 0) + 1);
     }
     return answer;

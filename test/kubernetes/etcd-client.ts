@@ -23,16 +23,17 @@ export type Answer =
 
 export type WatchCall = ClientDuplexStream<Buffer, Buffer>;
 
-const deadlineMs = 5_000;
 const same = (bytes: Buffer) => bytes;
 
 export class EtcdConnection {
   readonly endpoint: string;
   readonly #client: Client;
+  readonly #deadlineMs: number;
 
   /** `endpoint` is `host:port`. Connects when it is first used and again whenever it was lost. */
-  constructor(endpoint: string) {
+  constructor(endpoint: string, deadlineMs: number) {
     this.endpoint = endpoint;
+    this.#deadlineMs = deadlineMs;
     this.#client = new Client(endpoint, credentials.createInsecure(), {
       'grpc.use_local_subchannel_pool': 1,
       'grpc.max_receive_message_length': -1,
@@ -43,7 +44,7 @@ export class EtcdConnection {
 
   call(method: Method, request: Message): Promise<Answer> {
     const bytes = encodeMessage(`${method}Request`, request);
-    const options = { deadline: Date.now() + deadlineMs };
+    const options = { deadline: Date.now() + this.#deadlineMs };
     return new Promise(resolve => {
       const answered = (error: ServiceError | null, response?: Buffer) => {
         if (error !== null) return resolve({ ok: false, code: error.code, details: error.details });
@@ -54,10 +55,10 @@ export class EtcdConnection {
     });
   }
 
-  /** Opens a watch stream that the server ends when its member has no leader. */
-  watch(): WatchCall {
+  /** Opens a watch stream; with `requireLeader` the server ends it when its member has had no leader for a while. */
+  watch(requireLeader: boolean): WatchCall {
     const metadata = new Metadata();
-    metadata.set('hasleader', 'true');
+    if (requireLeader) metadata.set('hasleader', 'true');
     return this.#client.makeBidiStreamRequest('/etcdserverpb.Watch/Watch', same, same, metadata);
   }
 
@@ -87,6 +88,11 @@ export function encodeCancel(watchId: number): Buffer {
 
 export function encodeProgress(): Buffer {
   return encodeMessage('WatchRequest', { progress_request: {} });
+}
+
+/** The text of a failure without what is another one every time. */
+export function shortened(details: string): string {
+  return details.replace(/^(Deadline exceeded) after .*/, '$1').replace(/ (connect ECONNREFUSED) .*/, ' $1');
 }
 
 /**

@@ -1,10 +1,11 @@
 /**
- * Members of a running cluster end at once and come back, one at a time, every few seconds, the leader more often than the
- * others.
+ * Members of a running cluster are killed or cut off and come back, one at a time, all the time, the leader more often
+ * than the others.
  */
 import type { Prng } from '../../src/base/prng.js';
-import type { Cluster, ClusterOptions } from '../../src/index.js';
+import type { ClusterOptions } from '../../src/index.js';
 import { pause } from './load.js';
+import { isolate, type PartitionedCluster } from './partitions.js';
 
 /** Small limits make rare paths common: a member that was away for a second comes back by snapshot. */
 export const loadedCluster: ClusterOptions = {
@@ -12,22 +13,41 @@ export const loadedCluster: ClusterOptions = {
   ...{ snapshotCount: 200, snapshotCatchUpEntries: 20 },
 };
 
+/** A call that a member without a leader does not answer is given up soon: the load goes on elsewhere. */
+export const callDeadlineMs = 2_000;
+
 const betweenMs = { min: 300, max: 2_500 } as const;
 const downMs = { min: 50, max: 2_500 } as const;
+/** Three election timeouts without a leader end the streams that require one. */
+const isolatedMs = { min: 200, max: 6_000 } as const;
 
-/** Kills and starts members until the signal comes; then all are up. */
-export function killMembers(cluster: Cluster, told: (member: string) => void = () => {}) {
+export interface FaultCounts {
+  kills: number;
+  isolations: number;
+}
+
+/** Kills, starts and isolates members until the signal comes; then all is well. */
+export function disturb(parts: PartitionedCluster, counts: FaultCounts) {
+  const { members } = parts.cluster;
   return async (prng: Prng, stop: AbortSignal): Promise<void> => {
-    const between = ({ min, max }: typeof betweenMs | typeof downMs) => pause(min + prng.nextBelow(max - min), stop);
+    const wait = ({ min, max }: { min: number; max: number }) => pause(min + prng.nextBelow(max - min), stop);
     for (;;) {
-      await between(betweenMs);
+      await wait(betweenMs);
       if (stop.aborted) return;
-      const anyone = cluster.members[prng.nextBelow(cluster.members.length)]!;
-      const member = prng.nextBelow(3) === 0 ? (cluster.leader() ?? anyone) : anyone;
-      await member.kill();
-      told(member.name);
-      await between(downMs);
-      await member.start();
+      const leader = parts.cluster.members.findIndex(({ name }) => name === parts.cluster.leader()?.name);
+      const anyone = prng.nextBelow(members.length);
+      const position = prng.nextBelow(3) === 0 && leader !== -1 ? leader : anyone;
+      if (prng.nextBelow(2) === 0) {
+        counts.isolations += 1;
+        const heal = isolate(parts, position, prng.nextBelow(4) === 0);
+        await wait(isolatedMs);
+        heal();
+      } else {
+        counts.kills += 1;
+        await members[position]!.kill();
+        await wait(downMs);
+        await members[position]!.start();
+      }
     }
   };
 }

@@ -30,6 +30,8 @@ export interface LoadOptions {
   /** Clients do not rely on what the server does not promise. */
   readonly rules: Rules;
   readonly compactEveryMs?: number;
+  /** After that long a call is given up; its outcome is unknown. */
+  readonly callDeadlineMs?: number;
   /** Breaks things until the signal comes, then mends them. */
   readonly faults?: (prng: Prng, stop: AbortSignal) => Promise<void>;
 }
@@ -47,6 +49,7 @@ const writersPerServer = 2;
 const pauseBetweenOperationsMs = 12;
 const compactEveryMs = 3_000;
 const progressEveryMs = 1_000;
+const callDeadlineMs = 5_000;
 /** A reader that stops for longer than two compactions loses its place in the history. */
 const readerStopsMs = { min: 500, max: 7_000 } as const;
 const readerReadsMs = 1_500;
@@ -122,18 +125,20 @@ class Run {
   }
 
   #place(at: number): Place {
-    const { endpoints, rules } = this.#options;
+    const { endpoints, rules, callDeadlineMs: deadlineMs = callDeadlineMs } = this.#options;
     const ledger = this.#ledger;
     const decoder = this.#decoder;
     /** A connection to every endpoint, the server's own first. */
     const connections = () => {
-      const made = endpoints.map((_, next) => new EtcdConnection(endpoints[(at + next) % endpoints.length]!));
+      const made = endpoints.map(
+        (_, next) => new EtcdConnection(endpoints[(at + next) % endpoints.length]!, deadlineMs),
+      );
       this.#connections.push(...made);
       return made;
     };
-    const client = (use: string) =>
+    const client = (use: string, requireLeader: boolean) =>
       new WatchClient({
-        ...{ name: `${use} ${at}`, connections: connections(), decoder, ledger },
+        ...{ name: `${use} ${at}`, connections: connections(), decoder, ledger, requireLeader },
         trustManualProgress: !rules.manualProgressMayOverrun,
       });
     const reflectorsByKind = new Map<string, Reflector>();
@@ -141,19 +146,19 @@ class Run {
       ...{ name: `server ${at}`, connections: connections(), decoder, ledger, prng: this.#prng() },
       cached: (kind, key) => reflectorsByKind.get(kind)?.cache.get(key),
     });
-    const caches = client('caches');
+    const caches = client('caches', true);
     for (const kind of kinds) {
       const range = kindRange(kind);
       const list = () => server.list(range);
       reflectorsByKind.set(kind, new Reflector({ name: `cache ${at} of ${kind}`, range, client: caches, list }));
     }
-    const slow = client('slow reader');
+    const slow = client('slow reader', false);
     const range = prefixRange(registry);
     const list = () => server.list(range);
     const slowReflector = new Reflector({ name: `slow reader ${at}`, range, client: slow, list });
-    const probes = new Probes(client('probes'), this.#prng(), ledger);
+    const probes = new Probes(client('probes', false), this.#prng(), ledger);
     const seen: WatchEvent[] = [];
-    const reference = client('reference');
+    const reference = client('reference', true);
     addReference(reference, seen, referenceRequest.startRevision);
     const reflectors = [...reflectorsByKind.values()];
     return { server, caches, reflectors, slow, slowReflector, probes, reference, seen };

@@ -4,17 +4,17 @@
  *   node dist/test/kubernetes/run.js [--minutes N] [--seed S] [--server kvorum|etcd-3.4|etcd-3.5] [--members 1|3]
  *                                    [--no-faults] [--target http://host:port,…] [--rules etcd-3.4|…]
  *
- * kvorum runs in this process and its members are killed and started again; servers elsewhere (--target, which must be
+ * kvorum runs in this process and its members are killed, started again and cut off; servers elsewhere (--target, which must be
  * empty ones) and real etcd are left alone. Prints the seed first, what was judged last, and ends with code 1 when
  * anything was violated.
  */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { startCluster } from '../../src/index.js';
 import { type EtcdVersion, startEtcd } from '../support/etcd.js';
-import { killMembers, loadedCluster } from './faults.js';
+import { callDeadlineMs, disturb, loadedCluster } from './faults.js';
 import { type Evidence, judge } from './judge.js';
 import { etcdFlags, runLoad } from './load.js';
+import { startPartitioned } from './partitions.js';
 import { etcd34, etcd35, strict } from './validators.js';
 
 const { values } = parseArgs({
@@ -51,9 +51,14 @@ async function runOnce(): Promise<Evidence> {
       await cluster.stop();
     }
   }
-  await using cluster = await startCluster({ ...loadedCluster, members });
+  const parts = await startPartitioned({ ...loadedCluster, members });
+  await using cluster = parts.cluster;
   const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
-  return await runLoad({ ...load, endpoints, rules, ...(values['no-faults'] ? {} : { faults: killMembers(cluster) }) });
+  const counts = { kills: 0, isolations: 0 };
+  const faults = values['no-faults'] ? {} : { faults: disturb(parts, counts), callDeadlineMs };
+  const evidence = await runLoad({ ...load, endpoints, rules, ...faults });
+  process.stdout.write(`${JSON.stringify(counts)}\n`);
+  return evidence;
 }
 
 process.stdout.write(`seed ${values.seed}\n`);

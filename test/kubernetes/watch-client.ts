@@ -14,6 +14,7 @@ import {
   encodeCreate,
   encodeProgress,
   type PairDecoder,
+  shortened,
   type WatchCall,
 } from './etcd-client.js';
 import type { Ledger } from './ledger.js';
@@ -39,6 +40,7 @@ export interface WatchClientOptions {
   readonly connections: readonly EtcdConnection[];
   readonly decoder: PairDecoder;
   readonly ledger: Ledger;
+  readonly requireLeader: boolean;
   /** Whether a response to a manual progress request may be taken for a bookmark. */
   readonly trustManualProgress: boolean;
 }
@@ -130,9 +132,9 @@ export class WatchClient {
   }
 
   #open(): void {
-    const { connections, name, decoder, ledger } = this.#options;
+    const { connections, name, decoder, ledger, requireLeader } = this.#options;
     const connection = connections[this.#place]!;
-    const call = connection.watch();
+    const call = connection.watch(requireLeader);
     const stream: OpenStream = { call, exchanges: [], asked: [], live: new Map() };
     this.#stream = stream;
     this.records.push({ name: `${name} stream ${this.records.length} (${connection.endpoint})`, ...stream });
@@ -156,7 +158,7 @@ export class WatchClient {
     if (this.#isClosed || stream !== this.#stream) return;
     this.#stream = undefined;
     const wasServed = stream.exchanges.some(exchange => 'received' in exchange);
-    const counted = `${wasServed ? 'stream' : 'new stream'}: ${end.replace(/127\.0\.0\.1:\d+/g, 'it')}`;
+    const counted = `${wasServed ? 'stream' : 'new stream'}: ${shortened(end)}`;
     this.ends.set(counted, (this.ends.get(counted) ?? 0) + 1);
     for (const watcher of this.#watchers) {
       watcher.id = undefined;
