@@ -40,6 +40,8 @@ const refusals = [
   'etcdserver: mvcc: required revision has been compacted',
   'etcdserver: mvcc: required revision is a future revision',
   'etcdserver: requested lease not found',
+  'etcdserver: lease already exists',
+  'etcdserver: too large lease TTL',
   'etcdserver: request is too large',
   'grpc: received message larger than max',
   'grpc: error unmarshalling request:',
@@ -57,9 +59,9 @@ interface Pair {
 
 const pairs: readonly Pair[] = [
   { left: 'etcd-3.4', right: 'etcd-3.5', members: 1, leases: true },
-  { left: 'kvorum', right: 'etcd-3.5', members: 3, leases: false },
-  { left: 'kvorum', right: 'etcd-3.5', members: 1, leases: false },
-  { left: 'kvorum', right: 'etcd-3.4', members: 1, leases: false },
+  { left: 'kvorum', right: 'etcd-3.5', members: 3, leases: true },
+  { left: 'kvorum', right: 'etcd-3.5', members: 1, leases: true },
+  { left: 'kvorum', right: 'etcd-3.4', members: 1, leases: true },
 ];
 
 for (const { left, right, members, leases } of pairs) {
@@ -140,8 +142,8 @@ function addUp(sums: Map<string, number>, counts: ReadonlyMap<string, number>): 
   for (const [name, count] of counts) sums.set(name, (sums.get(name) ?? 0) + count);
 }
 
-/** Operations before the program itself: two lease revokes, delete, compact, two lease grants. */
-const frameLength = 6;
+/** Operations before the program itself: five lease revokes, delete, compact, two lease grants. */
+const frameLength = 9;
 
 function optionsOf(seed: number, members: 1 | 3, leases: boolean): ProgramOptions {
   return {

@@ -9,6 +9,7 @@ export function comparable(response: Message): Message {
       return [name, header];
     }
     if (name === 'TTL' && 'grantedTTL' in response) return [name, (value as bigint) > 0n];
+    if (name === 'leases') return [name, (value as Message[]).map(({ ID }) => ID).sort()];
     if (name === 'keys') return [name, [...(value as Buffer[])].sort(Buffer.compare)];
     return [name, value];
   });

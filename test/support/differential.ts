@@ -15,7 +15,15 @@ import { comparable } from './comparable.js';
 import type { GrpcClient } from './grpc-client.js';
 import { isKnownDifference } from './known-differences.js';
 import { decodeMessage, describeMessage, encodeMessage, type Message, type Value } from './messages.js';
-import { generateProgram, methods, type Operation, operation, type ProgramOptions, programLeases } from './programs.js';
+import {
+  furtherLeases,
+  generateProgram,
+  methods,
+  type Operation,
+  operation,
+  type ProgramOptions,
+  programLeases,
+} from './programs.js';
 
 /** What kind of server answers: decides which known differences may apply. */
 export type Family = 'etcd-3.4' | 'etcd-3.5' | 'kvorum';
@@ -56,6 +64,7 @@ export interface RunResult {
 }
 
 const shrinkTrialsMax = 150;
+const allLeases = [...programLeases, ...furtherLeases];
 
 /** A side that asks real servers, one client per endpoint. */
 export function sideOf(name: string, family: Family, clients: readonly GrpcClient[]): Side {
@@ -170,7 +179,7 @@ function isComposite(value: Value): boolean {
 function frameIn(options: ProgramOptions): Operation[] {
   const everything = Buffer.from([0]);
   return [
-    ...(options.leases ? programLeases.map(id => operation('LeaseRevoke', { ID: id })) : []),
+    ...(options.leases ? allLeases.map(id => operation('LeaseRevoke', { ID: id })) : []),
     operation('DeleteRange', { key: everything, range_end: everything }),
   ];
 }

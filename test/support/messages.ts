@@ -54,6 +54,9 @@ LeaseKeepAliveRequest 1:ID:int64
 LeaseKeepAliveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64
 LeaseTimeToLiveRequest 1:ID:int64 2:keys:bool
 LeaseTimeToLiveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:grantedTTL:int64 5:keys:bytes*
+LeaseLeasesRequest
+LeaseStatus 1:ID:int64
+LeaseLeasesResponse 1:header:ResponseHeader 2:leases:LeaseStatus*
 StatusRequest
 StatusResponse 1:header:ResponseHeader 2:version:string 3:dbSize:int64 4:leader:uint64 5:raftIndex:uint64 \
  6:raftTerm:uint64 7:raftAppliedIndex:uint64 8:errors:string* 9:dbSizeInUse:int64 10:isLearner:bool

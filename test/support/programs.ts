@@ -21,6 +21,17 @@ export const methods = {
   Txn: { path: '/etcdserverpb.KV/Txn', request: 'TxnRequest', response: 'TxnResponse' },
   Compact: { path: '/etcdserverpb.KV/Compact', request: 'CompactionRequest', response: 'CompactionResponse' },
   LeaseGrant: { path: '/etcdserverpb.Lease/LeaseGrant', request: 'LeaseGrantRequest', response: 'LeaseGrantResponse' },
+  LeaseLeases: {
+    path: '/etcdserverpb.Lease/LeaseLeases',
+    request: 'LeaseLeasesRequest',
+    response: 'LeaseLeasesResponse',
+  },
+  /** A stream; made as a call of one message its answer has one too. */
+  LeaseKeepAlive: {
+    path: '/etcdserverpb.Lease/LeaseKeepAlive',
+    request: 'LeaseKeepAliveRequest',
+    response: 'LeaseKeepAliveResponse',
+  },
   LeaseRevoke: {
     path: '/etcdserverpb.Lease/LeaseRevoke',
     request: 'LeaseRevokeRequest',
@@ -64,10 +75,13 @@ export interface ProgramOptions {
   readonly operationsMax: number;
 }
 
-/** Lease ids granted before every program and revoked after it; a third one is never granted. */
+/** Lease ids granted before every program and revoked after it. */
 export const programLeases = [0x1001n, 0x1002n] as const;
+/** Lease ids that a program may grant itself; one more is never granted. */
+export const furtherLeases = [0x1003n, -0x1004n, 2n ** 63n - 2n] as const;
 const unknownLease = 0x1fffn;
 const int64Max = 2n ** 63n - 1n;
+const leaseSecondsMax = 9_000_000_000n;
 
 /** Limits of the servers' defaults: raft entry, and received message. */
 const requestBytesMax = 1_572_864;
@@ -118,7 +132,7 @@ function prefixEnd(prefix: Buffer): Buffer {
 
 function isLocal(method: MethodName, request: Message): boolean {
   if (method === 'Range') return request.serializable === true;
-  if (method === 'HashKV' || method === 'LeaseTimeToLive') return true;
+  if (['HashKV', 'LeaseTimeToLive', 'LeaseLeases', 'LeaseKeepAlive'].includes(method)) return true;
   if (method !== 'Txn') return false;
   const branches = [request.success, request.failure].flat() as readonly (Message | undefined)[];
   return branches.every(item => {
@@ -151,7 +165,9 @@ class Generator {
     this.#made++;
     const [method, request] = this.#call();
     const valid = operation(method, request, this.below(8));
-    return this.#chance(0.04) && !['LeaseRevoke', 'Compact', 'HashKV'].includes(method) ? this.#damage(valid) : valid;
+    return this.#chance(0.04) && !method.startsWith('Lease') && !['Compact', 'HashKV'].includes(method)
+      ? this.#damage(valid)
+      : valid;
   }
 
   #call(): [MethodName, Message] {
@@ -161,12 +177,22 @@ class Generator {
     if (dice < 32) return ['Put', this.#put()];
     if (dice < 60) return ['Range', this.#range(this.#sortOrder(), this.#sortTarget())];
     if (dice < 70) return ['DeleteRange', this.#deleteRange()];
-    if (dice < 92) return ['Txn', this.#harmlessTxn()];
-    if (dice < 96) return ['Compact', this.#compact()];
+    if (dice < 88) return ['Txn', this.#harmlessTxn()];
+    if (dice < 92) return ['Compact', this.#compact()];
     if (dice < 98 && !this.#options.leases) return ['Range', this.#range(0, 0)];
-    if (dice < 97) return ['LeaseRevoke', { ID: this.#lease(1) }];
-    if (dice < 98) return ['LeaseTimeToLive', { ID: this.#lease(1), keys: true }];
+    if (dice < 98) return this.#leaseCall();
     return ['HashKV', this.#hashKv()];
+  }
+
+  #leaseCall(): [MethodName, Message] {
+    const dice = this.below(100);
+    if (dice < 20) return ['LeaseRevoke', { ID: this.#lease(1) }];
+    if (dice < 45) return ['LeaseTimeToLive', { ID: this.#lease(1), keys: this.#chance(0.8) }];
+    if (dice < 60) return ['LeaseKeepAlive', { ID: this.#lease(1) }];
+    if (dice < 75) return ['LeaseLeases', {}];
+    // None so short that it could end while the program runs.
+    const ttl = this.#pick([3600n, 100_000n, leaseSecondsMax, leaseSecondsMax + 1n, int64Max]);
+    return ['LeaseGrant', { ID: this.#pick([...programLeases, ...furtherLeases, ...furtherLeases]), TTL: ttl }];
   }
 
   #compact(): Message {
@@ -303,7 +329,7 @@ class Generator {
 
   #lease(probability: number): bigint {
     if (!this.#chance(probability)) return 0n;
-    const granted = this.#options.leases ? [...programLeases, ...programLeases] : [];
+    const granted = this.#options.leases ? [...programLeases, ...programLeases, ...furtherLeases] : [];
     return this.#pick([...granted, unknownLease, -5n]);
   }
 
