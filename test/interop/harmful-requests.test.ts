@@ -76,7 +76,7 @@ test('a watch from before the first revision is refused, and others miss nothing
 
 type Ask = (member: number, method: MethodName, request: Message) => Promise<Outcome>;
 
-/** Runs `check` against three members of kvorum; `hashes` gives the hash of each member's store, `client` is the first's. */
+/** Runs `check` with three members of kvorum; `hashes` gives each member's hash, `client` is connected to the first. */
 async function withKvorum(
   check: (ask: Ask, hashes: () => Promise<unknown[]>, client: GrpcClient) => Promise<void>,
 ): Promise<void> {

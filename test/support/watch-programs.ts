@@ -20,15 +20,12 @@ export type WatchStep =
 export interface WatchProgramOptions {
   readonly streams: number;
   readonly stepsMax: number;
-  /** Values of which a few fill a response: what is fragmented. */
-  readonly bigValues: boolean;
 }
 
 const names = ['a', 'aa', 'ab', 'b', 'b\0', 'c', 'd', '\0', '\xff', '\xff\xff'];
 const keys = names.map(name => Buffer.from(name, 'latin1'));
 const nothing = Buffer.alloc(0);
 const fromKey = Buffer.from([0]);
-const bigValueBytes = 900 * 1024;
 
 /** The steps of the program `seed`, for a store whose newest revision, compacted, is `base`. */
 export function generateWatchProgram(seed: number, base: bigint, options: WatchProgramOptions): WatchStep[] {
@@ -100,10 +97,9 @@ class Generator {
   }
 
   #put(key: Buffer): Message {
-    const big = this.#options.bigValues && this.#chance(0.3);
     return {
       key,
-      value: big ? Buffer.alloc(bigValueBytes, 'big') : Buffer.from(`value ${this.#written}`),
+      value: Buffer.from(`value ${this.#written}`),
       lease: this.#chance(0.15) ? this.#pick(programLeases) : 0n,
     };
   }

@@ -55,6 +55,8 @@ export interface WatchObservation {
   readonly streams: readonly { readonly controls: readonly Control[]; readonly watchers: readonly WatcherLog[] }[];
   /** What no server may do, whatever the other does. */
   readonly complaints: readonly string[];
+  /** How many responses were parts of one. */
+  readonly fragments: number;
 }
 
 const recorderId = 1_000_000n;
@@ -114,6 +116,7 @@ class WatchRun {
       writes: this.#writes,
       streams: this.#streams.map(({ controls, watchers }) => ({ controls, watchers })),
       complaints: this.#streams.flatMap(({ complaints }) => complaints),
+      fragments: this.#streams.reduce((sum, { fragments }) => sum + fragments, 0),
     };
   }
 
@@ -186,12 +189,14 @@ class WatchedStream {
   readonly controls: Control[] = [];
   readonly watchers: WatcherLog[] = [];
   readonly complaints: string[] = [];
+  fragments = 0;
   readonly #stream: WatchWire;
   readonly #title: string;
   /** Watchers that the client has not cancelled, by id; the last one created for an id. */
   readonly #living = new Map<bigint, WatcherLog>();
   readonly #cancelled = new Set<WatcherLog>();
-  readonly #fragments = new Map<bigint, bigint>();
+  /** Watchers whose last response goes on in the next. */
+  readonly #cut = new Set<bigint>();
   /** Newest revision that the recorder has shown, and all of its events. */
   newest = 0n;
   readonly #history: Message[] = [];
@@ -313,7 +318,7 @@ class WatchedStream {
       ((event?.kv as Message | undefined)?.mod_revision ?? 0n) as bigint;
     const last = revisionOf(log.events.at(-1));
     const first = revisionOf(events[0]);
-    const cut = this.#fragments.has(id);
+    const cut = this.#cut.has(id);
     if (first < last || (first === last && !cut)) complain(`revision ${first} after ${last}`);
     for (const [i, event] of events.entries()) {
       if (revisionOf(event) < revisionOf(events[i - 1])) complain(`revisions out of order in one response`);
@@ -322,8 +327,10 @@ class WatchedStream {
     if ((revision as bigint) < revisionOf(events.at(-1))) complain(`header revision ${revision} behind its events`);
     if (response.fragment && !log.request.fragment) complain('a fragment that was not asked for');
     if (log.request.fragment && bytes > fragmentBytesMax && events.length > 1) complain(`a response of ${bytes} bytes`);
-    if (response.fragment) this.#fragments.set(id, first);
-    else this.#fragments.delete(id);
+    if (response.fragment) {
+      this.#cut.add(id);
+      this.fragments++;
+    } else this.#cut.delete(id);
     log.events.push(...events);
   }
 
