@@ -4,6 +4,7 @@
  * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
  * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
  */
+import { randomInt } from 'node:crypto';
 import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { StartError } from './data-directory.js';
@@ -13,6 +14,13 @@ import type { MemberHandle } from './member-handle.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
+
+/**
+ * Where free ports are looked for: below the range from which systems take the local ports of connections. A member that
+ * is down for a while must find its port free when it comes back.
+ */
+const freePorts = { from: 10_240, to: 32_768 } as const;
+const freePortAttempts = 20;
 
 export class Endpoint {
   readonly #host: string;
@@ -35,9 +43,19 @@ export class Endpoint {
     });
   }
 
-  /** Binds `address`; throws StartError when it is in use or not allowed. */
+  /** Binds `address`, with port 0 a free one; throws StartError when it is in use or not allowed. */
   static async bind(address: ListenAddress, settings: MemberSettings, http: HttpSettings): Promise<Endpoint> {
     const endpoint = new Endpoint(address, settings, http);
+    for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
+      endpoint.#port = randomInt(freePorts.from, freePorts.to);
+      try {
+        await endpoint.#listen();
+        return endpoint;
+      } catch {
+        // Another one, then; in the end the system's own choice, or its error.
+      }
+    }
+    endpoint.#port = address.port;
     await endpoint.#listen();
     return endpoint;
   }

@@ -9,10 +9,11 @@
  * A cluster started here is gone when `stop()` returned or when this process ends, whichever comes first.
  */
 import { execFile } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { delimiter, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
@@ -107,18 +108,8 @@ export async function startEtcd(options: StartEtcdOptions): Promise<EtcdCluster>
 
 /** Ports that were free a moment ago, all different. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  await Promise.all(
-    servers.map(server => {
-      server.listen(0, '127.0.0.1');
-      return once(server, 'listening');
-    }),
-  );
-  const ports = servers.map(server => {
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('a TCP server has no port');
-    return address.port;
-  });
+  const servers = await Promise.all(Array.from({ length: count }, listenSomewhere));
+  const ports = servers.map(server => (server.address() as AddressInfo).port);
   await Promise.all(
     servers.map(server => {
       server.close();
@@ -126,6 +117,20 @@ export async function freePorts(count: number): Promise<number[]> {
     }),
   );
   return ports;
+}
+
+/** Below the range of connections' own ports: a server that is down for a while must find its port free. */
+async function listenSomewhere(): Promise<Server> {
+  for (;;) {
+    const server = createServer();
+    server.listen(randomInt(10_240, 32_768), '127.0.0.1');
+    try {
+      await once(server, 'listening');
+      return server;
+    } catch {
+      // In use: somewhere else, then.
+    }
+  }
 }
 
 interface MemberPlan {
