@@ -208,7 +208,8 @@ export class Cluster {
   }
 
   #preferredPort() {
-    const member = (this.leader() as Supervised | undefined) ?? this.#supervised.find(other => other.running);
+    const member =
+      (this.leader() as Supervised | undefined) ?? this.#supervised.find(other => other.running && !other.removed);
     return (member ?? (this.#supervised[0] as Supervised)).handle.port;
   }
 
@@ -318,7 +319,7 @@ function seatMember(seating: Seating, identity: MemberIdentity, endpoint: Endpoi
     gone: () => {
       for (const { handle } of roster.members) if (handle.position !== position) handle.port.peerGone(position);
     },
-    members: (appliedIndex: number, list: Uint8Array) => roster.heard(appliedIndex, list),
+    members: (appliedIndex: number, list: Uint8Array) => roster.heard(identity.id, appliedIndex, list),
   };
   const member = new Supervised(identity, endpoint, logger, callbacks, rest => new MemberHandle(recipe, rest));
   for (const { handle } of roster.members) handle.connect(mesh.between(handle.position, position));

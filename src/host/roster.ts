@@ -21,6 +21,7 @@ import type { Logger } from 'pino';
 import { type EtcdClient, EtcdError, type Member } from '../client/client.js';
 import type { MemberIdentity } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
+import { canonicalPeerUrls } from '../wire/peer-urls.js';
 import { decode } from '../wire/schema.js';
 import { type ClusterDescription, type DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
@@ -65,6 +66,8 @@ interface Reservation {
   readonly name: string;
   readonly endpoint: Endpoint;
   readonly started: Deferred<Supervised>;
+  /** The endpoint is a member's now. */
+  taken: boolean;
 }
 
 interface Deferred<T> {
@@ -77,12 +80,13 @@ export class Roster {
   /** In the order they came. The cluster's `members` is this very array. */
   readonly members: Supervised[] = [];
   readonly #context: RosterContext;
-  readonly #reservations = new Set<Reservation>();
   readonly #closed = new AbortController();
   #description: Omit<ClusterDescription, 'formatVersion'>;
   #listed: readonly Member[] = [];
   #membersIndex: number;
   #work: Promise<void> = Promise.resolve();
+  #adding: Promise<unknown> = Promise.resolve();
+  #reservation: Reservation | undefined;
 
   constructor(context: RosterContext, description: Omit<ClusterDescription, 'formatVersion'>) {
     this.#context = context;
@@ -96,11 +100,16 @@ export class Roster {
     if (!this.#description.complete) this.#record({ ...this.#description, complete: true });
   }
 
-  /** A member says what the member table is. */
-  heard(appliedIndex: number, list: Uint8Array): void {
+  /**
+   * The member `from` says what the member table is. One that is not in it is not believed: what it knows is on its own
+   * disk, and nobody else's may have it yet.
+   */
+  heard(from: bigint, appliedIndex: number, list: Uint8Array): void {
     if (appliedIndex < this.#membersIndex) return;
+    const { members } = decode('etcdserverpb.MemberListResponse', Buffer.from(list));
+    if (!members.some(({ ID }) => ID === from)) return;
     this.#membersIndex = appliedIndex;
-    this.#listed = decode('etcdserverpb.MemberListResponse', Buffer.from(list)).members.map(member => ({
+    this.#listed = members.map(member => ({
       id: member.ID,
       name: member.name,
       peerUrls: member.peerURLs,
@@ -110,31 +119,14 @@ export class Roster {
     this.#work = this.#work.then(() => this.#reconcile());
   }
 
-  /** Adds a member to the cluster and starts it; resolves when it is ready. Rejects with EtcdError or StartError. */
-  async add(options: AddMemberOptions = {}): Promise<Supervised> {
-    const { learner = false, port = 0, timeoutMs = addTimeoutMs } = options;
-    const deadlineMs = performance.now() + timeoutMs;
-    const name = options.name ?? this.#freeName();
-    if (!this.#isFree(name)) throw new StartError(`a member or directory ${name} exists already; choose another name`);
-    const peerUrls = options.peerUrls ?? [freePeerUrl(this.#usedPeerUrls())];
-    const endpoint = await this.#bind({ host: '127.0.0.1', port });
-    const started = deferred<Supervised>();
-    const reservation = { peerUrls, name, endpoint, started };
-    this.#reservations.add(reservation);
-    let taken = false;
-    try {
-      await this.#whenHealthy(deadlineMs, restMs =>
-        this.#context.client.memberAdd(peerUrls, { learner, timeoutMs: restMs }),
-      );
-      const member = await started.promise;
-      taken = true;
-      const late = delay(deadlineMs - performance.now(), undefined, { ref: false });
-      await Promise.race([member.handle.ready, member.retired, late]);
-      return member;
-    } finally {
-      this.#reservations.delete(reservation);
-      if (!taken) await endpoint.close(0);
-    }
+  /**
+   * Adds a member to the cluster and starts it; resolves when it is ready. Rejects with EtcdError or StartError. One at a
+   * time: the next is judged by a cluster in which the last one runs.
+   */
+  add(options: AddMemberOptions = {}): Promise<Supervised> {
+    const added = this.#adding.then(() => this.#add(options));
+    this.#adding = added.catch(() => undefined);
+    return added;
   }
 
   /** Removes a member from the cluster; resolves when its thread has ended. Rejects with EtcdError or StartError. */
@@ -160,27 +152,64 @@ export class Roster {
     await Promise.all(this.members.filter(member => member.removed).map(member => member.retired));
   }
 
+  async #add({
+    learner = false,
+    port = 0,
+    timeoutMs = addTimeoutMs,
+    ...options
+  }: AddMemberOptions): Promise<Supervised> {
+    const deadlineMs = performance.now() + timeoutMs;
+    const name = options.name ?? this.#freeName();
+    if (!this.#isFree(name)) throw new StartError(`a member or directory ${name} exists already; choose another name`);
+    const given = options.peerUrls ?? [freePeerUrl(this.#usedPeerUrls())];
+    // As the members will list it; what is no URL they refuse.
+    const peerUrls = canonicalPeerUrls(given) ?? given;
+    const endpoint = await this.#bind({ host: '127.0.0.1', port });
+    const reservation: Reservation = { peerUrls, name, endpoint, started: deferred(), taken: false };
+    this.#reservation = reservation;
+    try {
+      await this.#whenHealthy(deadlineMs, callMs =>
+        this.#context.client.memberAdd(peerUrls, { learner, timeoutMs: callMs }),
+      );
+      const restMs = deadlineMs - performance.now();
+      const late = delay(restMs, undefined, { ref: false, signal: this.#closed.signal }).catch(() => undefined);
+      const member = await Promise.race([reservation.started.promise, late]);
+      if (member === undefined) throw new StartError(`${name} was added, but has not started; see the log`);
+      await Promise.race([member.handle.ready, member.retired, late]);
+      return member;
+    } finally {
+      this.#reservation = undefined;
+      if (!reservation.taken) await endpoint.close(0);
+    }
+  }
+
   async #reconcile(): Promise<void> {
     if (this.#closed.signal.aborted) return;
     for (const member of this.members) {
       const listed = this.#listed.some(({ id }) => id.toString(16) === member.id);
-      if (!listed && !member.removed) void this.#retire(member);
+      if (!listed && !member.removed) this.#retire(member).catch(error => this.#report(error, member.id));
     }
     for (const listed of this.#listed) {
       // One with a name has been started before: with an empty store it would break what it promised.
       if (listed.name !== '' || this.members.some(({ id }) => id === listed.id.toString(16))) continue;
-      const reservation = [...this.#reservations].find(({ peerUrls }) => sameTexts(peerUrls, listed.peerUrls));
+      const isReserved = sameTexts(this.#reservation?.peerUrls ?? [], listed.peerUrls);
+      const reservation = isReserved ? this.#reservation : undefined;
       if (reservation === undefined && !this.#context.resolved.startAddedMembers) continue;
       try {
         await this.#start(listed, reservation);
       } catch (error) {
         reservation?.started.reject(error);
-        this.#context.logger.error({ err: error, id: listed.id.toString(16) }, 'cannot start an added member');
+        this.#report(error, listed.id.toString(16));
       }
     }
   }
 
+  #report(error: unknown, id: string): void {
+    this.#context.logger.error({ err: error, id }, 'cannot follow a change of the membership');
+  }
+
   async #start(listed: Member, reservation: Reservation | undefined): Promise<void> {
+    if (reservation !== undefined) reservation.taken = true;
     const name = reservation?.name ?? this.#freeName();
     const endpoint = reservation?.endpoint ?? (await this.#bind({ host: '127.0.0.1', port: 0 }));
     const id = listed.id.toString(16);
@@ -254,8 +283,7 @@ export class Roster {
   }
 
   #usedPeerUrls(): string[] {
-    const reserved = [...this.#reservations].flatMap(({ peerUrls }) => peerUrls);
-    return [...this.#description.members, ...this.#listed].flatMap(({ peerUrls }) => peerUrls).concat(reserved);
+    return [...this.#description.members, ...this.#listed].flatMap(({ peerUrls }) => peerUrls);
   }
 
   #freeName(): string {
@@ -267,14 +295,14 @@ export class Roster {
   /** Names are directories; one that a removed member left behind (the host was killed then) is not used again. */
   #isFree(name: string): boolean {
     const { members, added = [] } = this.#description;
-    const used = [...members, ...added, ...this.#listed, ...this.#reservations];
+    const used = [...members, ...added, ...this.#listed, ...(this.#reservation ? [this.#reservation] : [])];
     if (!/^[\w.-]{1,64}$/.test(name) || used.some(other => other.name === name)) return false;
     return !existsSync(this.#context.directory.memberDirectory(name));
   }
 }
 
 function sameTexts(left: readonly string[], right: readonly string[]): boolean {
-  return left.length === right.length && [...left].sort().every((text, at) => text === [...right].sort()[at]);
+  return left.length === right.length && left.every((text, at) => text === right[at]);
 }
 
 function deferred<T>(): Deferred<T> {

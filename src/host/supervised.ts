@@ -150,7 +150,7 @@ export class Supervised implements ClusterMember {
       this.#logger.error({ err: error, pauseMs, deaths: this.#deaths }, 'member died; restarting it');
       await this.#endpoint.close(0);
       await delay(pauseMs);
-      if (!this.#wanted) return;
+      if (!this.#wanted || this.removed) return;
       try {
         await this.#up();
         return;

@@ -417,6 +417,9 @@ export class Member implements Turning {
     const confState = raft.applyConfChange(applied.forRaft);
     log.setConfState(confState, entry.index);
     applier.applyEmpty(entry);
+    // A removed member's thread ends when the host hears of it: a restart must not need its vote again, as it would if
+    // this member came back to the configuration of before. Founding entries cost no time.
+    if (applied.requestId !== 0n) this.#open.state.store.commit();
     // The host hears of the change before whoever asked for it does.
     this.#announceMembers();
     this.#membership.applied(applied);
