@@ -188,6 +188,7 @@ export class Cluster {
     if (founded >= majority) return;
     const best = reports.reduce((a, b, at) => {
       const other = reports[a] as (typeof reports)[number];
+      if (b.isVoter !== other.isVoter) return b.isVoter ? at : a;
       const newer = b.lastTerm > other.lastTerm || (b.lastTerm === other.lastTerm && b.lastIndex > other.lastIndex);
       return newer ? at : a;
     }, 0);

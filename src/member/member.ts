@@ -21,7 +21,7 @@ import {
   type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
-import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_OF_SERVER, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
@@ -160,9 +160,10 @@ export class Member implements Turning {
   }
 
   report(): MemberReport {
-    const { log, founded } = this.#open;
+    const { log, founded, raft } = this.#open;
     const lastIndex = log.lastIndex();
-    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, founded };
+    const isVoter = raft.confState.voters.includes(raft.id);
+    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, founded, isVoter };
   }
 
   /** The host has made the rings to a new peer. */
@@ -292,7 +293,8 @@ export class Member implements Turning {
     } else if (kind === EnvelopeKind.Open) {
       const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
       const unary = (flags & FLAG_END) !== 0;
-      if (this.#isLearner && !servedByLearner(aux, unary ? payload : undefined)) {
+      const ofServer = (flags & FLAG_OF_SERVER) !== 0;
+      if (this.#isLearner && !ofServer && !servedByLearner(aux, unary ? payload : undefined)) {
         this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
       } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
       else if (!unary) this.#streams.open(aux, id, requiresLeader);

@@ -116,6 +116,8 @@ export interface MemberReport {
   readonly lastIndex: number;
   /** True when this start founded the member's log. */
   readonly founded: boolean;
+  /** Whether it may be elected, as far as its store knows. */
+  readonly isVoter: boolean;
 }
 
 /** The control verbs of a member thread. */

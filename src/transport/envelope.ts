@@ -53,6 +53,9 @@ export const FLAG_END = 0x01;
 /** On Open: refuse the call at once when no leader is known (metadata `hasleader`). */
 export const FLAG_REQUIRE_LEADER = 0x02;
 
+/** On Open: the server's own question, not a client's; a learner answers it too. */
+export const FLAG_OF_SERVER = 0x04;
+
 /** The aux of a Control notice. */
 export const ControlNotice = {
   /** member -> host: a log record, payload = JSON (level, msg, fields). */

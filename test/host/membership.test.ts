@@ -16,6 +16,7 @@ import {
   type EtcdClient,
   startCluster,
 } from '../../src/index.js';
+import { isolate, startPartitioned } from '../kubernetes/partitions.js';
 
 let base = '';
 let open: Cluster[] = [];
@@ -114,6 +115,7 @@ test('a learner serves what it can say alone, and votes once promoted, whoever i
   await assert.rejects(client.get('k'), refused);
   await assert.rejects(client.put('k', 'v'), refused);
   await assert.rejects(client.memberList(), refused);
+  assert.equal((await fetch(`${learner.endpoint}/health`)).status, 200, 'its own health it may ask for');
   await assert.rejects(client.leases(), refused);
   await assert.rejects(client.watch('k')[Symbol.asyncIterator]().next(), refused);
   await assert.rejects(cluster.addMember({ learner: true }), /too many learner members/);
@@ -206,4 +208,25 @@ test('strict checks keep the quorum: a cluster with a member down neither grows 
   await cluster.removeMember(victim.name);
   await assert.rejects(client.memberPromote(1n), /etcdserver: member not found/);
   assert.deepEqual((await namesListed(cluster)).length, 2);
+});
+
+test('the leader is cut off: the others add a member and remove the old leader, which cannot hear of it', async () => {
+  const partitioned = await startPartitioned({ logLevel: 'silent', strictReconfigCheck: false });
+  const { cluster } = partitioned;
+  open.push(cluster);
+  const former = cluster.leader() as ClusterMember;
+  const heal = isolate(partitioned, cluster.members.indexOf(former), false);
+  // Its own client's change cannot be committed, not even once the links are whole again.
+  const lost = clientOf(former).memberAdd(['http://127.0.0.1:1'], { timeoutMs: 3_000 });
+  const failed = assert.rejects(lost);
+  await until(() => ![undefined, former].includes(cluster.leader()), 'another leads');
+  const added = await cluster.addMember();
+  await clientOf(added).put('k', 'v');
+  await cluster.removeMember(former.name);
+  assert.equal(former.running, false);
+  heal();
+  await failed;
+  const { length } = cluster.members;
+  assert.deepEqual([length, await namesListed(cluster)], [3, cluster.members.map(({ name }) => name).sort()]);
+  for (const member of cluster.members) assert.equal((await clientOf(member).get('k'))?.version, 1, member.name);
 });
