@@ -135,7 +135,7 @@ export class Roster {
     const id = this.#idOf(nameOrId);
     const seated = this.members.find(member => member.id === id.toString(16));
     await this.#whenHealthy(deadlineMs, restMs => this.#context.client.memberRemove(id, { timeoutMs: restMs }));
-    await seated?.retired;
+    await Promise.race([seated?.retired, this.#late(deadlineMs)]);
   }
 
   /** Makes a voter of a learner; waits a while for it to be in sync. Rejects with EtcdError or StartError. */
@@ -171,8 +171,7 @@ export class Roster {
       await this.#whenHealthy(deadlineMs, callMs =>
         this.#context.client.memberAdd(peerUrls, { learner, timeoutMs: callMs }),
       );
-      const restMs = deadlineMs - performance.now();
-      const late = delay(restMs, undefined, { ref: false, signal: this.#closed.signal }).catch(() => undefined);
+      const late = this.#late(deadlineMs);
       const member = await Promise.race([reservation.started.promise, late]);
       if (member === undefined) throw new StartError(`${name} was added, but has not started; see the log`);
       await Promise.race([member.handle.ready, member.retired, late]);
@@ -263,6 +262,12 @@ export class Roster {
         await delay(retryMs, undefined, { signal: this.#closed.signal });
       }
     }
+  }
+
+  /** Resolves at the deadline, or when the cluster is closed: then nothing is waited for any more. */
+  #late(deadlineMs: number): Promise<undefined> {
+    const options = { ref: false, signal: this.#closed.signal };
+    return delay(deadlineMs - performance.now(), undefined, options).catch(() => undefined);
   }
 
   #idOf(nameOrId: string): bigint {

@@ -230,3 +230,14 @@ test('the leader is cut off: the others add a member and remove the old leader, 
   assert.deepEqual([length, await namesListed(cluster)], [3, cluster.members.map(({ name }) => name).sort()]);
   for (const member of cluster.members) assert.equal((await clientOf(member).get('k'))?.version, 1, member.name);
 });
+
+test('a close in the middle of changes ends them, and leaves nothing behind', async () => {
+  for (const waitMs of [0, 20, 100]) {
+    const cluster = await start();
+    const changes = [cluster.addMember(), cluster.removeMember('m1')].map(change => change.catch(String));
+    await delay(waitMs);
+    await cluster.close();
+    await Promise.all(changes);
+    assert.equal(existsSync(cluster.dataDir), false);
+  }
+});
