@@ -29,9 +29,9 @@ export interface PeerHandler {
   peerReply(from: MemberId, callId: number, errorCode: number, payload: Uint8Array): void;
 }
 
-/** Signs of life, and the silence after which a peer counts as gone. */
-const aliveEveryMs = 500;
-const silenceMaxMs = 3 * aliveEveryMs;
+/** Signs of life, and the silence after which a peer counts as gone (etcd: ConnReadTimeout). */
+const aliveEveryMs = 1_000;
+const silenceMaxMs = 5_000;
 
 interface Peer {
   readonly id: MemberId;

@@ -5,8 +5,12 @@
  * never started is half of the matter. A second addition while a voter is not started is left out: kvorum counts whether
  * a quorum is connected, as etcd does since 3.6, the releases here want all voters to be.
  */
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ControlSession } from '../support/control-session.js';
 import { compareReleases, type Stage } from '../support/control-stage.js';
+import { requireEtcd } from '../support/etcd.js';
+import { startSubject } from '../support/subject.js';
 
 const added = /Member\s+([0-9a-f]+) added/;
 
@@ -58,3 +62,30 @@ async function mistakes(stage: Stage): Promise<void> {
 
 test('member commands, beside both releases of etcd', t =>
   compareReleases(t, ['etcd-3.5', 'kvorum'], { voters, learners, mistakes }, ['--start-added-members=false']));
+
+test('a member that etcdctl adds to kvorum is started, healthy, and in the list with its endpoint', async t => {
+  const binaries = await requireEtcd(t, '3.5');
+  if (binaries === undefined) return;
+  const subject = await startSubject('kvorum', { members: 1 });
+  const control = (...flags: string[]) =>
+    new ControlSession(binaries.control, subject.endpoints[0] ?? '', flags, null).ended();
+  try {
+    const { stdout, stderr } = await control('member', 'add', 'any', '--peer-urls=http://127.0.0.1:11');
+    const id = added.exec(stdout)?.[1] ?? '';
+    assert.notEqual(id, '', stderr);
+    const started = new RegExp(
+      `^${id}, started, m2, http://127\\.0\\.0\\.1:11, http://127\\.0\\.0\\.1:\\d+, false$`,
+      'm',
+    );
+    const deadlineMs = performance.now() + 20_000;
+    for (;;) {
+      const list = await control('member', 'list');
+      if (started.test(list.stdout)) break;
+      assert.ok(performance.now() < deadlineMs, list.stdout);
+    }
+    const health = await control('endpoint', 'health', '--cluster');
+    assert.equal(`${health.stdout}${health.stderr}`.match(/is healthy/g)?.length, 2, health.stderr);
+  } finally {
+    await subject.stop();
+  }
+});
