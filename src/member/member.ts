@@ -26,11 +26,10 @@ import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
-import { encode } from '../wire/schema.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
-import { memberMessage } from './membership/members.js';
+import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
 import { MembershipCalls } from './membership-calls.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
@@ -250,10 +249,8 @@ export class Member implements Turning {
 
   // What comes from peers (PeerHandler).
 
-  /** Whoever was removed may still hand its leadership over, but gets no vote and nothing done any more (M3). */
   raft(message: Message): void {
-    if (asksForSomething(message.type) && this.#open.state.members.isRemoved(message.from)) return;
-    this.#open.raft.step(message);
+    if (!isRefused(this.#open, message)) this.#open.raft.step(message);
   }
 
   snapshotChunk(from: bigint, transferId: number, sequence: number, payload: Uint8Array): void {
@@ -413,26 +410,15 @@ export class Member implements Turning {
   }
 
   #applyConfChange(entry: Entry): void {
-    const { log, raft } = this.#open;
-    const { applier, members } = this.#open.state;
-    const applied = members.applyConfChange(entry.data);
-    const confState = raft.applyConfChange(applied.forRaft);
-    log.setConfState(confState, entry.index);
-    applier.applyEmpty(entry);
-    // A removed member's thread ends when the host hears of it: a restart must not need its vote again, as it would if
-    // this member came back to the configuration of before. Founding entries cost no time.
-    if (applied.requestId !== 0n) this.#open.state.store.commit();
+    const applied = applyConfChange(this.#open, entry);
     // The host hears of the change before whoever asked for it does.
     this.#announceMembers();
     this.#membership.applied(applied);
   }
 
-  /** The host runs the threads: it is told who is a member, and learns so whom to start and whom to stop. */
   #announceMembers(): void {
-    const { members, store } = this.#open.state;
-    this.#isLearner = members.get(this.#open.identity.id)?.isLearner === true;
-    const list = encode('etcdserverpb.MemberListResponse', { members: members.list().map(memberMessage) });
-    this.#host.members(store.appliedIndex, list);
+    this.#isLearner = isLearner(this.#open);
+    announceMembers(this.#open, this.#host);
   }
 
   /** A stop waits for the next leader, but not longer than an election takes. */
@@ -482,9 +468,4 @@ export class Member implements Turning {
   #fail(requestId: number, error: EtcdErrorCode): void {
     if (requestId >= 0) this.#host.end(requestId, error);
   }
-}
-
-function asksForSomething(type: MessageType): boolean {
-  const { Vote, PreVote, Prop, ReadIndex } = MessageType;
-  return type === Vote || type === PreVote || type === Prop || type === ReadIndex;
 }
