@@ -42,6 +42,6 @@ export {
   type WatchOptions,
 } from './client/client.js';
 export { type ConnectOptions, connect, type TlsOptions } from './client/connect.js';
-export type { Cluster, ClusterMember } from './host/cluster.js';
+export type { AddMemberOptions, Cluster, ClusterMember } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
 export type { ClusterOptions, LogLevel } from './host/options.js';

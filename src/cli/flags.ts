@@ -58,6 +58,18 @@ export const flags: readonly Flag[] = [
     help: 'LeaseCheckpoint=true replicates the time that long leases have left',
   },
   {
+    name: 'strict-reconfig-check',
+    kind: 'boolean',
+    placeholder: '',
+    help: 'refuse membership changes that could cost the quorum (default true)',
+  },
+  {
+    name: 'start-added-members',
+    kind: 'boolean',
+    placeholder: '',
+    help: 'start a thread, on a free port, for a member added by a client (default true)',
+  },
+  {
     name: 'cors',
     kind: 'text',
     placeholder: 'O1,O2,…',
@@ -152,9 +164,11 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     quotaBackendBytes: numberOf(values, 'quota-backend-bytes'),
     watchProgressNotifyIntervalMs: durationOf(values, 'watch-progress-notify-interval'),
     leaseCheckpoint: gateOf(values, 'LeaseCheckpoint'),
+    strictReconfigCheck: optionalBooleanOf(values, 'strict-reconfig-check'),
+    startAddedMembers: optionalBooleanOf(values, 'start-added-members'),
     cors: listOf(values, 'cors'),
     hostWhitelist: listOf(values, 'host-whitelist'),
-    enableGrpcGateway: values.has('enable-grpc-gateway') ? booleanOf(values, 'enable-grpc-gateway') : undefined,
+    enableGrpcGateway: optionalBooleanOf(values, 'enable-grpc-gateway'),
     logLevel: level as LogLevel,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;
@@ -176,6 +190,10 @@ export function booleanOf(values: FlagValues, name: string): boolean {
   if (['true', '1', 't', 'T', 'TRUE', 'True'].includes(text)) return true;
   if (['false', '0', 'f', 'F', 'FALSE', 'False'].includes(text)) return false;
   throw new StartError(`--${name} is true or false, not ${text}`);
+}
+
+function optionalBooleanOf(values: FlagValues, name: string): boolean | undefined {
+  return values.has(name) ? booleanOf(values, name) : undefined;
 }
 
 function numberOf(values: FlagValues, name: string): number | undefined {

@@ -15,7 +15,7 @@
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import { Method } from '../wire/methods.js';
-import { decode, encode } from '../wire/schema.js';
+import { decode, encode, type Message } from '../wire/schema.js';
 import type { CallOptions, Channel } from './channel.js';
 import { Election } from './election.js';
 import { LeaseKeeper } from './keep-alive.js';
@@ -76,6 +76,11 @@ export interface CompactOptions extends CallOptions {
 export interface MemberListOptions extends CallOptions {
   /** Answer from the member asked, without a round to the quorum. */
   readonly serializable?: boolean;
+}
+
+export interface MemberAddOptions extends CallOptions {
+  /** It gets everything and votes on nothing until it is promoted. */
+  readonly learner?: boolean;
 }
 
 /** One member's own view of itself. */
@@ -216,13 +221,34 @@ export class EtcdClient {
   async memberList(options?: MemberListOptions): Promise<Member[]> {
     const request = encode('etcdserverpb.MemberListRequest', { linearizable: options?.serializable !== true });
     const response = await this.channel.unary(Method.MemberList, request, options);
-    return decode('etcdserverpb.MemberListResponse', response).members.map(member => ({
-      id: member.ID,
-      name: member.name,
-      peerUrls: member.peerURLs,
-      clientUrls: member.clientURLs,
-      isLearner: member.isLearner,
-    }));
+    return decode('etcdserverpb.MemberListResponse', response).members.map(memberOf);
+  }
+
+  /** Adds a member that listens for its peers at these URLs; somebody has to start it. Resolves with it, its id chosen. */
+  async memberAdd(peerUrls: readonly string[], options?: MemberAddOptions): Promise<Member> {
+    const request = encode('etcdserverpb.MemberAddRequest', {
+      peerURLs: peerUrls,
+      isLearner: options?.learner === true,
+    });
+    const response = await this.channel.unary(Method.MemberAdd, request, options);
+    const { member } = decode('etcdserverpb.MemberAddResponse', response);
+    return memberOf(member as Message<'etcdserverpb.Member'>);
+  }
+
+  /** Removes a member for ever. */
+  async memberRemove(id: bigint, options?: CallOptions): Promise<void> {
+    await this.channel.unary(Method.MemberRemove, encode('etcdserverpb.MemberRemoveRequest', { ID: id }), options);
+  }
+
+  /** Replaces a member's peer URLs. */
+  async memberUpdate(id: bigint, peerUrls: readonly string[], options?: CallOptions): Promise<void> {
+    const request = encode('etcdserverpb.MemberUpdateRequest', { ID: id, peerURLs: peerUrls });
+    await this.channel.unary(Method.MemberUpdate, request, options);
+  }
+
+  /** Makes a voter of a learner that is in sync with the leader. */
+  async memberPromote(id: bigint, options?: CallOptions): Promise<void> {
+    await this.channel.unary(Method.MemberPromote, encode('etcdserverpb.MemberPromoteRequest', { ID: id }), options);
   }
 
   /** Ends every call, watch and lease of a connected client with ClosedError. A cluster's own client ends with it. */
@@ -237,4 +263,9 @@ export class EtcdClient {
 
 export function createClient(channel: Channel): EtcdClient {
   return new EtcdClient(channel);
+}
+
+function memberOf(member: Message<'etcdserverpb.Member'>): Member {
+  const { ID: id, name, peerURLs: peerUrls, clientURLs: clientUrls, isLearner } = member;
+  return { id, name, peerUrls, clientUrls, isLearner };
 }

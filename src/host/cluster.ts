@@ -15,69 +15,60 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay, setImmediate as nextRound } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { assert } from '../base/assert.js';
 import type { EtcdClient } from '../client/client.js';
 import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport/control.js';
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
-import { createLink, type LinkBuffers } from '../transport/layout.js';
 import { bootstrapIds } from '../wire/ids.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
-import { createLogger, logMemberRecord } from './logger.js';
-import { type HandleCallbacks, MemberHandle } from './member-handle.js';
+import { createLogger } from './logger.js';
+import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
-import { type ClusterOptions, memberName, peerUrl, type ResolvedOptions, resolveOptions } from './options.js';
+import { Mesh } from './mesh.js';
+import {
+  type ClusterOptions,
+  type ListenAddress,
+  memberName,
+  parseClientUrl,
+  peerUrl,
+  type ResolvedOptions,
+  resolveOptions,
+} from './options.js';
+import { type AddMemberOptions, Roster } from './roster.js';
+import { type ClusterMember, closeGraceMs, Supervised } from './supervised.js';
 
-/** Bytes of each ring between two members: room for one full append of the largest request, twice over. */
-const peerRingBytes = 8 * 1024 * 1024;
+export type { AddMemberOptions } from './roster.js';
+export type { ClusterMember } from './supervised.js';
 
 /** How long a start waits for a leader and every member's published attributes. */
 const readyTimeoutMs = 30_000;
-
-/** Restart pauses of a member that keeps dying: doubled from the first to the last. */
-const restartPauseMs = { first: 100, last: 5_000 } as const;
-
-/** How long `member.start()` waits for the member to hear of a leader. */
-const startedReadyMs = 2_000;
-
-/** A member that stayed up this long is forgiven its earlier deaths. */
-const forgivenAfterMs = 60_000;
-
-/** One member as the library's user sees it. */
-export interface ClusterMember {
-  readonly name: string;
-  /** As etcdctl prints it: lower-case hex. */
-  readonly id: string;
-  /** `http://127.0.0.1:2379` */
-  readonly endpoint: string;
-  /** Whether the member's thread is up. */
-  readonly running: boolean;
-  /** Ends the member in order: its store is committed, its endpoint closed. It stays down until `start`. */
-  stop(): Promise<void>;
-  /** Brings a stopped, killed or failed member back on the same endpoint; waits a while for it to hear of a leader. */
-  start(): Promise<void>;
-  /** Ends the member at once, as kill -9 would end its process. It stays down until `start`. */
-  kill(): Promise<void>;
-}
 
 export class Cluster {
   readonly members: readonly ClusterMember[];
   readonly dataDir: string;
   readonly logger: Logger;
   readonly #directory: DataDirectory;
-  readonly #supervised: Supervised[];
+  readonly #roster: Roster;
+  readonly #supervised: readonly Supervised[];
   readonly #doorbell: Doorbell;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor(directory: DataDirectory, supervised: Supervised[], doorbell: Doorbell, logger: Logger) {
+  private constructor(directory: DataDirectory, resolved: ResolvedOptions, founding: Founding, logger: Logger) {
+    const hostDoorbell = createDoorbell();
+    const mesh = new Mesh();
+    const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
+      seatMember({ directory, resolved, founding, mesh, hostDoorbell, logger, roster }, identity, endpoint);
+    const roster = new Roster({ directory, resolved, mesh, logger, client: this.client(), seat }, founding.description);
     this.#directory = directory;
-    this.#supervised = supervised;
-    this.#doorbell = doorbell;
+    this.#roster = roster;
+    this.#supervised = roster.members;
+    this.#doorbell = new Doorbell(hostDoorbell);
     this.logger = logger;
     this.dataDir = directory.path;
-    this.members = supervised;
+    this.members = roster.members;
+    for (const { identity, endpoint } of founding.seats) seat(identity, endpoint);
   }
 
   /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
@@ -91,15 +82,14 @@ export class Cluster {
     let directory: DataDirectory | undefined;
     try {
       directory = DataDirectory.open(path, { ephemeral });
-      for (const address of resolved.listen)
-        endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
+      const addresses = addressesOf(resolved, directory.describe());
+      for (const address of addresses) endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
       const founding = foundOrReopen(directory, resolved, endpoints);
-      const { description } = founding;
-      const doorbellBuffer = createDoorbell();
-      const supervised = createMembers(directory, resolved, founding, endpoints, doorbellBuffer, logger);
-      const cluster = new Cluster(directory, supervised, new Doorbell(doorbellBuffer), logger);
-      await cluster.#boot(threads);
-      if (!description.complete) directory.record({ ...description, complete: true });
+      while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
+      const cluster = new Cluster(directory, resolved, founding, logger);
+      const surplus = threads.splice(cluster.members.length);
+      await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
+      cluster.#roster.founded();
       return cluster;
     } catch (error) {
       await Promise.all(threads.map(thread => thread.abandon()));
@@ -127,6 +117,24 @@ export class Cluster {
     return leader;
   }
 
+  /**
+   * Adds a member to the running cluster and starts it: a voter, or a learner that `promote` makes one. Resolves when it
+   * is ready to serve.
+   */
+  addMember(options: AddMemberOptions = {}): Promise<ClusterMember> {
+    return this.#roster.add(options);
+  }
+
+  /** Removes a member, by name or hexadecimal id, for ever: its thread ends and its data is deleted. */
+  removeMember(nameOrId: string): Promise<void> {
+    return this.#roster.remove(nameOrId);
+  }
+
+  /** Makes a voter of a learner, by name or hexadecimal id; refused until the learner is in sync with the leader. */
+  async promoteMember(nameOrId: string): Promise<void> {
+    await this.#roster.promote(nameOrId);
+  }
+
   /** A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. */
   client(): EtcdClient {
     return inProcessClient(
@@ -149,7 +157,8 @@ export class Cluster {
     this.#draining = this.#drainLoop();
     try {
       await this.#openMembers(threads);
-      const ready = Promise.all(this.#supervised.map(member => member.handle.ready));
+      // One that was removed just before the last end learns of it now, and is not waited for.
+      const ready = Promise.all(this.#supervised.map(({ handle, retired }) => Promise.race([handle.ready, retired])));
       const timeout = new AbortController();
       const late = delay(readyTimeoutMs, 'late', { signal: timeout.signal }).catch(() => 'aborted');
       if ((await Promise.race([ready, late])) === 'late') {
@@ -167,7 +176,7 @@ export class Cluster {
    * a majority, while the others still open; otherwise the one with the best log, once all are known.
    */
   async #openMembers(threads: readonly MemberThread[]): Promise<void> {
-    const majority = Math.floor(threads.length / 2) + 1;
+    const majority = Math.floor(this.#supervised.length / 2) + 1;
     let founded = 0;
     const open = async (member: Supervised, thread: MemberThread): Promise<MemberReport> => {
       const report = await member.boot(thread);
@@ -179,6 +188,7 @@ export class Cluster {
     if (founded >= majority) return;
     const best = reports.reduce((a, b, at) => {
       const other = reports[a] as (typeof reports)[number];
+      if (b.isVoter !== other.isVoter) return b.isVoter ? at : a;
       const newer = b.lastTerm > other.lastTerm || (b.lastTerm === other.lastTerm && b.lastIndex > other.lastIndex);
       return newer ? at : a;
     }, 0);
@@ -199,11 +209,13 @@ export class Cluster {
   }
 
   #preferredPort() {
-    const member = (this.leader() as Supervised | undefined) ?? this.#supervised.find(other => other.running);
+    const member =
+      (this.leader() as Supervised | undefined) ?? this.#supervised.find(other => other.running && !other.removed);
     return (member ?? (this.#supervised[0] as Supervised)).handle.port;
   }
 
   async #close(): Promise<void> {
+    await this.#roster.close();
     await Promise.all(this.#supervised.map(member => member.endpointClose(closeGraceMs)));
     await this.#stopMembers();
     this.#directory.close();
@@ -221,132 +233,30 @@ export class Cluster {
 /** The drain loop's heartbeat when nothing rings. */
 const idleWaitMs = 500;
 
-/** How long open calls may go on while the cluster closes; the whole close stays under 5 s. */
-const closeGraceMs = 1_500;
-
-/** A member's thread and endpoint, kept up until the user or the cluster takes them down. */
-class Supervised implements ClusterMember {
-  readonly name: string;
-  readonly id: string;
-  readonly handle: MemberHandle;
-  readonly #endpoint: Endpoint;
-  readonly #logger: Logger;
-  #wanted = false;
-  #deaths = 0;
-  #upSinceMs = 0;
-
-  constructor(
-    identity: MemberIdentity,
-    endpoint: Endpoint,
-    logger: Logger,
-    gone: () => void,
-    createHandle: (callbacks: HandleCallbacks) => MemberHandle,
-  ) {
-    this.name = identity.name;
-    this.id = identity.id.toString(16);
-    this.#endpoint = endpoint;
-    this.#logger = logger.child({ member: identity.name });
-    this.handle = createHandle({
-      gone,
-      died: error => void this.#restart(error),
-      log: payload => logMemberRecord(this.#logger, payload),
-    });
-    endpoint.serve(this.handle);
-  }
-
-  get endpoint(): string {
-    return this.#endpoint.url;
-  }
-
-  get running(): boolean {
-    return this.handle.state === 'up';
-  }
-
-  /** First start, at cluster start: the endpoint is open already. */
-  async boot(thread: MemberThread): Promise<MemberReport> {
-    this.#wanted = true;
-    const report = await this.handle.start(thread);
-    this.#upSinceMs = performance.now();
-    return report;
-  }
-
-  async start(): Promise<void> {
-    if (this.#wanted && this.running) return;
-    this.#wanted = true;
-    this.#deaths = 0;
-    await this.#up();
-    // Usually the leader is heard of within a heartbeat; without a quorum there is none to wait for.
-    await Promise.race([this.handle.ready, delay(startedReadyMs, undefined, { ref: false })]);
-  }
-
-  async stop(): Promise<void> {
-    await this.endpointClose(closeGraceMs);
-    await this.handle.stop(true);
-  }
-
-  async kill(): Promise<void> {
-    this.#wanted = false;
-    const crashed = this.handle.crash();
-    await this.#endpoint.close(0);
-    await crashed;
-  }
-
-  async endpointClose(graceMs: number): Promise<void> {
-    this.#wanted = false;
-    this.handle.port.endStreams();
-    await this.#endpoint.close(graceMs);
-  }
-
-  async retire(): Promise<void> {
-    this.#wanted = false;
-    await this.handle.stop(false);
-  }
-
-  async #up(): Promise<void> {
-    await this.handle.start();
-    this.#upSinceMs = performance.now();
-    await this.#endpoint.reopen();
-  }
-
-  /** The thread died by itself: bring it back, after a pause that grows while it keeps dying. */
-  async #restart(error: Error): Promise<void> {
-    if (performance.now() - this.#upSinceMs > forgivenAfterMs) this.#deaths = 0;
-    for (;;) {
-      const pauseMs = Math.min(restartPauseMs.first * 2 ** this.#deaths, restartPauseMs.last);
-      this.#deaths += 1;
-      this.#logger.error({ err: error, pauseMs, deaths: this.#deaths }, 'member died; restarting it');
-      await this.#endpoint.close(0);
-      await delay(pauseMs);
-      if (!this.#wanted) return;
-      try {
-        await this.#up();
-        return;
-      } catch (failure) {
-        error = failure as Error;
-      }
-    }
-  }
-}
-
 interface Founding {
   readonly clusterId: bigint;
-  readonly identities: MemberIdentity[];
+  /** The members the cluster was founded with. */
+  readonly identities: readonly MemberIdentity[];
+  /** The members to run now. */
+  readonly seats: readonly { readonly identity: MemberIdentity; readonly endpoint: Endpoint }[];
   readonly description: Omit<ClusterDescription, 'formatVersion'>;
 }
 
-function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: Endpoint[]): Founding {
+/** Where the members of now listen: the founding ones that are left, then the added ones. */
+function addressesOf(resolved: ResolvedOptions, known: ClusterDescription | undefined): ListenAddress[] {
+  const left = resolved.listen.filter((_, at) => !(known?.removed ?? []).includes(known?.members[at]?.id ?? ''));
+  return [...left, ...(known?.added ?? []).map(({ clientUrl }) => parseClientUrl(clientUrl))];
+}
+
+function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: readonly Endpoint[]): Founding {
   const founding = resolved.listen.map((_, at) => ({ name: memberName(at), peerUrls: [peerUrl(at)] }));
   const ids = bootstrapIds(
     founding.map(member => member.peerUrls),
     resolved.token,
   );
-  const identities = founding.map((member, at) => ({
-    ...member,
-    id: ids.memberIds[at] as bigint,
-    clientUrls: [(endpoints[at] as Endpoint).url],
-  }));
+  const identities = founding.map((member, at) => ({ ...member, id: ids.memberIds[at] as bigint, clientUrls: [] }));
   const known = directory.describe();
-  const description = known ?? {
+  const description: Omit<ClusterDescription, 'formatVersion'> = known ?? {
     clusterId: ids.clusterId.toString(16),
     token: resolved.token,
     members: identities.map(({ id, name, peerUrls }) => ({ id: id.toString(16), name, peerUrls })),
@@ -366,43 +276,54 @@ function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endp
         `not ${ids.clusterId.toString(16)} (token ${resolved.token}); choose another --data-dir`,
     );
   }
-  return { clusterId: ids.clusterId, identities, description };
+  const { added = [], removed = [] } = description;
+  const left = identities.filter(({ id }) => !removed.includes(id.toString(16)));
+  const seats = [...left, ...added.map(member => ({ ...member, id: BigInt(`0x${member.id}`) }))].map(
+    ({ id, name, peerUrls }, at) => {
+      const endpoint = endpoints[at] as Endpoint;
+      return { identity: { id, name, peerUrls, clientUrls: [endpoint.url] }, endpoint };
+    },
+  );
+  return { clusterId: ids.clusterId, identities, seats, description };
 }
 
-function createMembers(
-  directory: DataDirectory,
-  resolved: ResolvedOptions,
-  { clusterId, identities, description }: Founding,
-  endpoints: Endpoint[],
-  hostDoorbell: DoorbellBuffer,
-  logger: Logger,
-): Supervised[] {
-  const doorbells = identities.map(() => createDoorbell());
-  const links: (LinkBuffers | undefined)[][] = identities.map((_, from) =>
-    identities.map((_other, to) => (from === to ? undefined : createLink(peerRingBytes))),
-  );
-  assert(doorbells.length === endpoints.length, 'one doorbell and one endpoint per member');
-  const supervised: Supervised[] = [];
-  const gone = (position: number) => (): void => {
-    for (const other of supervised) if (other.handle.position !== position) other.handle.port.peerGone(position);
+interface Seating {
+  readonly directory: DataDirectory;
+  readonly resolved: ResolvedOptions;
+  readonly founding: Founding;
+  readonly mesh: Mesh;
+  readonly hostDoorbell: DoorbellBuffer;
+  readonly logger: Logger;
+  readonly roster: Roster;
+}
+
+/** Gives a member its place among the others; its thread is started later. */
+function seatMember(seating: Seating, identity: MemberIdentity, endpoint: Endpoint): Supervised {
+  const { directory, resolved, founding, mesh, hostDoorbell, logger, roster } = seating;
+  const { description } = founding;
+  const isFounding = founding.identities.some(({ id }) => id === identity.id);
+  const known = description.added?.find(({ id }) => id === identity.id.toString(16));
+  const position = mesh.join(identity.id);
+  const recipe = {
+    position,
+    clusterId: founding.clusterId,
+    identity,
+    founding: isFounding ? founding.identities : [],
+    directory: directory.memberDirectory(identity.name),
+    settings: resolved.settings,
+    mayFound: !(isFounding ? description.complete : known?.complete === true),
+    doorbell: mesh.doorbell(position),
+    hostDoorbell,
+    peers: () => mesh.peersOf(position),
   };
-  identities.forEach((identity, position) => {
-    const recipe = {
-      position,
-      clusterId,
-      members: identities,
-      directory: directory.memberDirectory(identity.name),
-      settings: resolved.settings,
-      mayFound: !description.complete,
-      doorbell: doorbells[position] as DoorbellBuffer,
-      fromPeers: links.map(row => row[position]),
-      toPeers: links[position] as (LinkBuffers | undefined)[],
-      hostDoorbell,
-      peerDoorbells: doorbells,
-    };
-    const endpoint = endpoints[position] as Endpoint;
-    const create = (callbacks: HandleCallbacks): MemberHandle => new MemberHandle(recipe, callbacks);
-    supervised.push(new Supervised(identity, endpoint, logger, gone(position), create));
-  });
-  return supervised;
+  const callbacks = {
+    gone: () => {
+      for (const { handle } of roster.members) if (handle.position !== position) handle.port.peerGone(position);
+    },
+    members: (appliedIndex: number, list: Uint8Array) => roster.heard(identity.id, appliedIndex, list),
+  };
+  const member = new Supervised(identity, endpoint, logger, callbacks, rest => new MemberHandle(recipe, rest));
+  for (const { handle } of roster.members) handle.connect(mesh.between(handle.position, position));
+  roster.members.push(member);
+  return member;
 }

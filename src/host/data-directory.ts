@@ -3,8 +3,9 @@
  *
  *     kvorum.data/
  *       lock           process id and start time of the host that uses it
- *       cluster.json   cluster id, token and founding members; written once, before any member exists
- *       m1/ m2/ m3/    one store per member
+ *       cluster.json   cluster id, token and founding members; written before any member exists, and then whenever the
+ *                      host has heard that a member was added or removed
+ *       m1/ m2/ m3/    one store per member; a removed member's is deleted, for its id can never come back
  *
  * One host at a time: two hosts on one directory would each believe to own its stores. The lock is a file created with
  * O_EXCL that names its process; a lock whose process is gone (kill -9, power cut) is taken over.
@@ -32,12 +33,28 @@ export class StartError extends Error {
   override readonly name = 'StartError';
 }
 
+/** A member that was not there when the cluster was founded. */
+export interface AddedMember {
+  readonly id: string;
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+  /** Where its endpoint listens. */
+  readonly clientUrl: string;
+  /** Its store has been made. */
+  readonly complete: boolean;
+}
+
 /** The cluster a data directory belongs to. Ids are lower-case hex without leading zeros, as etcd prints them. */
 export interface ClusterDescription {
   readonly formatVersion: number;
   readonly clusterId: string;
   readonly token: string;
   readonly members: readonly { readonly id: string; readonly name: string; readonly peerUrls: readonly string[] }[];
+  /** Founding members that were removed, by id. */
+  readonly removed?: readonly string[];
+  readonly added?: readonly AddedMember[];
+  /** The log index up to which changes of the membership are in here. */
+  readonly membersIndex?: number;
   /** Every member's store has been made: from then on a missing one was lost, and is never made anew. */
   readonly complete: boolean;
 }
@@ -64,6 +81,11 @@ export class DataDirectory {
 
   memberDirectory(name: string): string {
     return join(this.path, name);
+  }
+
+  /** Deletes what a removed member leaves behind. */
+  removeMemberDirectory(name: string): void {
+    rmSync(this.memberDirectory(name), { recursive: true, force: true });
   }
 
   /** The cluster this directory was founded with; undefined for a new directory. */

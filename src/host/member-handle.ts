@@ -8,7 +8,13 @@
  */
 import type * as Comlink from 'comlink';
 import { assert } from '../base/assert.js';
-import { type MemberBoot, type MemberControl, type MemberReport, StatusCells } from '../transport/control.js';
+import {
+  type MemberBoot,
+  type MemberControl,
+  type MemberReport,
+  type PeerConnection,
+  StatusCells,
+} from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { createLink } from '../transport/layout.js';
 import { MemberPort } from './member-port.js';
@@ -17,7 +23,11 @@ import { MemberThread } from './member-thread.js';
 export type MemberState = 'down' | 'starting' | 'up' | 'stopping';
 
 /** What a handle needs to boot its thread, beside the rings it makes itself. */
-export type BootRecipe = Omit<MemberBoot, 'incarnation' | 'startTimeMs' | 'cells' | 'fromHost' | 'toHost' | 'seed'>;
+export interface BootRecipe
+  extends Omit<MemberBoot, 'incarnation' | 'startTimeMs' | 'cells' | 'fromHost' | 'toHost' | 'seed' | 'peers'> {
+  /** The other members at the time of a start. */
+  readonly peers: () => readonly PeerConnection[];
+}
 
 /** What the owner of a handle wants to hear. */
 export interface HandleCallbacks {
@@ -27,6 +37,8 @@ export interface HandleCallbacks {
   readonly died: (error: Error) => void;
   /** A log record of the member (JSON). */
   readonly log: (payload: Uint8Array) => void;
+  /** The member table as of an applied index (a MemberListResponse). */
+  readonly members: (appliedIndex: number, list: Uint8Array) => void;
 }
 
 /** Bytes of the rings between the host and one member, each way. */
@@ -45,13 +57,16 @@ export class MemberHandle {
   #ready: Promise<void> = Promise.resolve();
   #becomeReady: () => void = () => undefined;
   #incarnation = 0;
+  /** A start has succeeded: from then on an empty directory is a lost one. */
+  #opened = false;
 
   constructor(recipe: BootRecipe, callbacks: HandleCallbacks) {
     this.position = recipe.position;
     this.#recipe = recipe;
     this.#doorbell = new Doorbell(recipe.doorbell);
     this.#callbacks = callbacks;
-    this.port = new MemberPort({ ready: () => this.#becomeReady(), log: callbacks.log });
+    const { log, members } = callbacks;
+    this.port = new MemberPort({ ready: () => this.#becomeReady(), log, members });
   }
 
   /** Resolves when this start of the member knows a leader and its attributes are published. */
@@ -73,6 +88,8 @@ export class MemberHandle {
     this.#incarnation += 1;
     const boot: MemberBoot = {
       ...this.#recipe,
+      mayFound: this.#recipe.mayFound && !this.#opened,
+      peers: this.#recipe.peers(),
       incarnation: this.#incarnation,
       startTimeMs: Date.now(),
       seed: (Math.random() * 2 ** 32) >>> 0,
@@ -87,9 +104,25 @@ export class MemberHandle {
     });
     this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell);
     const report = await thread.start(boot);
+    this.#opened = true;
     // A stop may have been asked for meanwhile.
     if (this.#state === 'starting') this.#state = 'up';
     return report;
+  }
+
+  /** A member was added to the host: a thread that runs is told, one that starts later finds it in its recipe. */
+  connect(peer: PeerConnection): void {
+    this.#tell(control => control.connect(peer));
+  }
+
+  /** The member at `position` was removed and its thread has ended. */
+  disconnect(position: number): void {
+    this.#tell(control => control.disconnect(position));
+  }
+
+  /** The reply may never come: the thread may end while it is on its way. */
+  #tell(verb: (control: Comlink.Remote<MemberControl>) => Promise<void>): void {
+    if (this.#thread !== undefined) verb(this.#thread.control).catch(() => undefined);
   }
 
   /** Asks the member to stand for election at once. */

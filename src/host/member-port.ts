@@ -15,7 +15,7 @@
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import type { Doorbell } from '../transport/doorbell.js';
-import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_OF_SERVER, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { readFanOut } from '../transport/fan-out.js';
 import type { LinkBuffers } from '../transport/layout.js';
 import { Receiver } from '../transport/receiver.js';
@@ -49,6 +49,8 @@ export interface PortEvents {
   ready(): void;
   /** A log record (JSON). */
   log(payload: Uint8Array): void;
+  /** The member table as of an applied index: a MemberListResponse. Views valid during the call only. */
+  members(appliedIndex: number, list: Uint8Array): void;
 }
 
 /** Bytes that may wait for room in a member's ring before its clients are told to slow down. */
@@ -86,12 +88,12 @@ export class MemberPort {
 
   /**
    * Sends a request; `request` is copied before the call returns. Returns the request id for `cancel`, or -1 when the
-   * waiter was ended at once.
+   * waiter was ended at once. `ofServer`: it is the server's own question and no client's.
    */
-  open(method: Method, request: Uint8Array, requireLeader: boolean, waiter: Waiter): number {
+  open(method: Method, request: Uint8Array, requireLeader: boolean, waiter: Waiter, ofServer = false): number {
     const requestId = this.#enter(waiter);
     if (requestId === -1) return -1;
-    const flags = requireLeader ? FLAG_END | FLAG_REQUIRE_LEADER : FLAG_END;
+    const flags = FLAG_END | (requireLeader ? FLAG_REQUIRE_LEADER : 0) | (ofServer ? FLAG_OF_SERVER : 0);
     this.#send(EnvelopeKind.Open, method, requestId, request, flags);
     return requestId;
   }
@@ -182,6 +184,10 @@ export class MemberPort {
         return;
       case EnvelopeKind.Control:
         if (aux === ControlNotice.Log) this.#events.log(payload);
+        else if (aux === ControlNotice.Members) {
+          const appliedIndex = new DataView(payload.buffer, payload.byteOffset, 8).getFloat64(0, true);
+          this.#events.members(appliedIndex, payload.subarray(8));
+        }
     }
   };
 

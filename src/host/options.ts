@@ -34,6 +34,13 @@ export interface ClusterOptions {
   readonly watchProgressNotifyIntervalMs?: number;
   /** Replicate the time that long leases have left, so that a new leader does not start them over. Default false. */
   readonly leaseCheckpoint?: boolean;
+  /** Refuse membership changes that could cost the quorum; default true, as etcd's flag. */
+  readonly strictReconfigCheck?: boolean;
+  /**
+   * Start a thread, on a free port, for a member that a client has added (`etcdctl member add`); default true. Without it
+   * such a member stays "unstarted", as in etcd until somebody starts its process; `addMember` starts its own always.
+   */
+  readonly startAddedMembers?: boolean;
   /** Web origins whose scripts may use the HTTP API, `*` for any; default none, where etcd allows any. */
   readonly cors?: readonly string[];
   /** Host names that a cleartext HTTP request may be for; default any. */
@@ -65,6 +72,7 @@ export interface ResolvedOptions {
   readonly listen: readonly ListenAddress[];
   readonly token: string;
   readonly logLevel: LogLevel;
+  readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
   readonly http: HttpSettings;
 }
@@ -82,6 +90,16 @@ export const membersMax = 7;
 /** The peer URL that stands for the member at `position` in ids and member lists. */
 export function peerUrl(position: number): string {
   return `http://127.0.0.1:${peerPorts[position]}`;
+}
+
+/** A peer URL for one more member, used by none of the others; nothing listens there either. */
+export function freePeerUrl(used: readonly string[]): string {
+  for (let position = 0; position < membersMax; position++) {
+    if (!used.includes(peerUrl(position))) return peerUrl(position);
+  }
+  let port = 12_381;
+  while (used.includes(`http://127.0.0.1:${port}`)) port += 1;
+  return `http://127.0.0.1:${port}`;
 }
 
 /** The name of the member at `position`: m1, m2, … */
@@ -104,6 +122,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     listen: listenAddresses(options, members),
     token: options.token ?? 'etcd-cluster',
     logLevel: options.logLevel ?? 'warn',
+    startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options),
     http: {
       cors: options.cors ?? [],
@@ -124,6 +143,7 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     quotaBackendBytes: options.quotaBackendBytes ?? 0,
     watchProgressNotifyIntervalMs: options.watchProgressNotifyIntervalMs || 600_000,
     leaseCheckpointIntervalMs: options.leaseCheckpoint === true ? leaseCheckpointIntervalMs : 0,
+    strictReconfigCheck: options.strictReconfigCheck ?? true,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [
@@ -177,7 +197,8 @@ function listenAddresses(options: ClusterOptions, members: number): ListenAddres
   return addresses;
 }
 
-function parseClientUrl(text: string): ListenAddress {
+/** The address of a client URL; throws StartError. */
+export function parseClientUrl(text: string): ListenAddress {
   const match = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
   if (match === null) {
     throw new StartError(`--listen-client-urls: ${text} is not a client URL; write http://127.0.0.1:2379`);

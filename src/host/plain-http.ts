@@ -11,7 +11,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { clusterVersion, etcdVersion } from '../base/version.js';
 import { alarmBit, Cell, type StatusCells } from '../transport/control.js';
-import { etcdError } from '../wire/errors.js';
+import { type EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
 import { encode } from '../wire/schema.js';
 import { type AccessRules, admit, isHostAllowed, mayOpenSocket } from './gateway/access.js';
@@ -155,10 +155,11 @@ function answerHealth(exchange: Exchange, member: HttpMember | undefined): void 
     else unhealthy(exchange, `RANGE ERROR:${failure}`);
   };
   const timer = setTimeout(() => finish('etcdserver: request timed out'), healthTimeoutMs);
-  port.open(Method.KvRange, range, false, {
+  const waiter = {
     reply: () => finish(undefined),
-    end: (code, detail) => finish(etcdError(code, detail).message),
-  });
+    end: (code: EtcdErrorCode, detail: string) => finish(etcdError(code, detail).message),
+  };
+  port.open(Method.KvRange, range, false, waiter, true);
 }
 
 const plainText: HeaderPair = ['Content-Type', 'text/plain; charset=utf-8'];

@@ -85,6 +85,12 @@ export class HostLink {
     this.#sender.send(EnvelopeKind.Ready, 0, 0, EMPTY_BYTES);
   }
 
+  /** The member table as of an applied index; `list` is a MemberListResponse. */
+  members(appliedIndex: number, list: Uint8Array): void {
+    const prefix = new Uint8Array(Float64Array.of(appliedIndex).buffer);
+    this.#sender.send(EnvelopeKind.Control, ControlNotice.Members, 0, list, prefix);
+  }
+
   /** A log record; ids go as hex strings, as etcd prints them. */
   log(level: LogLevel, msg: string, fields: Record<string, string | number | boolean> = {}): void {
     const record = Buffer.from(JSON.stringify({ level, msg, ...fields }), 'utf8');

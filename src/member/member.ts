@@ -19,15 +19,19 @@ import {
   grpcOverheadBytes,
   type MemberBoot,
   type MemberReport,
+  type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
-import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_OF_SERVER, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
+import { Method } from '../wire/methods.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
+import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
+import { MembershipCalls } from './membership-calls.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
 import { PeerCalls } from './peer-calls.js';
@@ -36,7 +40,7 @@ import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
 import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role } from './raft/types.js';
 import { Reads } from './reads.js';
-import { Requests } from './requests.js';
+import { Requests, servedByLearner } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
 import { Streams } from './streams.js';
 import { WatchHub } from './watch/watch-hub.js';
@@ -62,6 +66,7 @@ export class Member implements Turning {
   readonly #calls: PeerCalls;
   readonly #leases: LeaseCalls;
   readonly #leaseExpiry: LeaseExpiry;
+  readonly #membership: MembershipCalls;
   readonly #watches: WatchHub;
   readonly #streams: Streams;
   readonly #publisher: Publisher;
@@ -76,6 +81,7 @@ export class Member implements Turning {
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
   #announcedReady = false;
   #leadsCommitted = false;
+  #isLearner = false;
   #gonePeers: number[] = [];
   #handOverUntilMs = Number.POSITIVE_INFINITY;
   #ending: 'no' | 'hand-over' | 'stop' | 'crash' = 'no';
@@ -120,6 +126,15 @@ export class Member implements Turning {
       prng: new Prng(boot.seed),
     });
     this.#streams = new Streams(this.#host, this.#watches, this.#leases, boot.settings.electionTimeoutMs);
+    this.#membership = new MembershipCalls({
+      host: this.#host,
+      peers: this.#peers,
+      calls: this.#calls,
+      proposals: this.#proposals,
+      open: this.#open,
+      idMember: this.#idMember,
+      unixSeconds: () => Math.floor(Date.now() / 1_000),
+    });
     this.#requests = new Requests({
       host: this.#host,
       proposals: this.#proposals,
@@ -128,10 +143,12 @@ export class Member implements Turning {
       idMember: this.#idMember,
       settings: boot.settings,
       leases: this.#leases,
+      membership: this.#membership,
     });
     this.#publishCells();
     this.#publishAlarms();
-    // A lone member has nobody to wait for.
+    this.#announceMembers();
+    // A lone voter has nobody to wait for; nobody else may campaign.
     if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
   }
 
@@ -140,9 +157,20 @@ export class Member implements Turning {
   }
 
   report(): MemberReport {
-    const { log, founded } = this.#open;
+    const { log, founded, raft } = this.#open;
     const lastIndex = log.lastIndex();
-    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, founded };
+    const isVoter = raft.confState.voters.includes(raft.id);
+    return { lastTerm: log.term(lastIndex) ?? 0, lastIndex, founded, isVoter };
+  }
+
+  /** The host has made the rings to a new peer. */
+  connect(peer: PeerConnection): void {
+    this.#peers.connect(peer);
+  }
+
+  /** The host takes back the rings to a peer that was removed. */
+  disconnect(position: number): void {
+    this.#peers.disconnect(position);
   }
 
   /** Stands for election at once. */
@@ -185,13 +213,15 @@ export class Member implements Turning {
     let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
     more = this.#peers.drain(recordsPerTurn, nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
-      raft.forgetLeader(this.#boot.members[position]?.id ?? NO_MEMBER);
+      const gone = this.#peers.gone(position);
+      if (gone !== NO_MEMBER) raft.forgetLeader(gone);
     }
     if (ticked) this.#tick();
     this.#publisher.offer(nowMs, this.#open.state.applier);
     this.#leaseExpiry.turn(nowMs);
     this.#proposals.offer(raft);
     this.#leases.offer(nowMs);
+    this.#membership.offer(nowMs);
     this.#reads.ask(raft, nowMs);
     while (raft.hasReady()) {
       const ready = raft.ready();
@@ -218,7 +248,7 @@ export class Member implements Turning {
   // What comes from peers (PeerHandler).
 
   raft(message: Message): void {
-    this.#open.raft.step(message);
+    if (!isRefused(this.#open, message)) this.#open.raft.step(message);
   }
 
   snapshotChunk(from: bigint, transferId: number, sequence: number, payload: Uint8Array): void {
@@ -236,7 +266,8 @@ export class Member implements Turning {
   }
 
   peerCall(from: bigint, method: number, callId: number, payload: Uint8Array): void {
-    this.#leases.peerCall(from, method, callId, payload);
+    if (method === Method.MemberPromote) this.#membership.peerCall(from, callId, payload);
+    else this.#leases.peerCall(from, method, callId, payload);
   }
 
   peerReply(from: bigint, callId: number, errorCode: number, payload: Uint8Array): void {
@@ -256,8 +287,12 @@ export class Member implements Turning {
       if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
     } else if (kind === EnvelopeKind.Open) {
       const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
-      if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
-      else if ((flags & FLAG_END) === 0) this.#streams.open(aux, id, requiresLeader);
+      const unary = (flags & FLAG_END) !== 0;
+      const ofServer = (flags & FLAG_OF_SERVER) !== 0;
+      if (this.#isLearner && !ofServer && !servedByLearner(aux, unary ? payload : undefined)) {
+        this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
+      } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
+      else if (!unary) this.#streams.open(aux, id, requiresLeader);
       else this.#requests.open(aux, id, payload, this.#nowMs);
     }
   };
@@ -271,6 +306,8 @@ export class Member implements Turning {
     this.#reads.expire(this.#nowMs, this.#requestTimeoutMs, (read, error) => this.#requests.readFailed(read, error));
     this.#calls.expire(this.#nowMs);
     this.#leases.expire(this.#nowMs, this.#requestTimeoutMs);
+    this.#membership.expire(this.#nowMs, this.#requestTimeoutMs);
+    this.#peers.tick(this.#nowMs);
     this.#streams.checkLeader(this.#nowMs, this.#open.raft.leader !== NO_MEMBER);
   }
 
@@ -320,6 +357,7 @@ export class Member implements Turning {
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
     this.#requests.stateReplaced();
     this.#publishAlarms();
+    this.#announceMembers();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
   }
 
@@ -365,16 +403,20 @@ export class Member implements Turning {
     const reply = applier.apply(entry, request, raft.term, wanted);
     this.#publisher.applied(request.field, proposal !== undefined);
     if (request.field === InternalField.Alarm) this.#publishAlarms();
+    if (request.field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 
   #applyConfChange(entry: Entry): void {
-    const { log, raft } = this.#open;
-    const { applier, members } = this.#open.state;
-    const { forRaft } = members.applyConfChange(entry.data);
-    const confState = raft.applyConfChange(forRaft);
-    log.setConfState(confState, entry.index);
-    applier.applyEmpty(entry);
+    const applied = applyConfChange(this.#open, entry);
+    // The host hears of the change before whoever asked for it does.
+    this.#announceMembers();
+    this.#membership.applied(applied);
+  }
+
+  #announceMembers(): void {
+    this.#isLearner = isLearner(this.#open);
+    announceMembers(this.#open, this.#host);
   }
 
   /** A stop waits for the next leader, but not longer than an election takes. */

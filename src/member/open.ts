@@ -54,13 +54,14 @@ export interface OpenState {
 
 /** Opens or founds the member's stores. Throws StorageError with a text for the operator. */
 export function openMember(boot: MemberBoot): OpenMember {
-  const identity = boot.members[boot.position] as MemberIdentity;
+  const { identity, founding } = boot;
   const stamp = { clusterId: boot.clusterId, memberId: identity.id, formatVersion: FORMAT_VERSION };
   if (!boot.mayFound && inspectStamp(boot.directory) === undefined) throw lostData(boot, identity);
   const log = RaftLog.open({ directory: boot.directory, stamp, durable: boot.settings.durable });
-  const founded = !log.bootstrapped;
+  // One that joins starts with nothing: the leader sends it the log or the state, its own addition among it.
+  const founded = !log.bootstrapped && founding.length > 0;
   if (founded) {
-    const { entries, hardState, confState } = bootstrapLog(boot.members);
+    const { entries, hardState, confState } = bootstrapLog(founding);
     log.bootstrap(entries, hardState, confState);
   }
   const state = openState(boot, stamp, log);

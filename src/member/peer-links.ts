@@ -2,17 +2,23 @@
  * A member's rings with its peers. Raft messages may be lost on the way (a full ring, a cut link): Raft repairs that.
  * Snapshot chunks and their acknowledgements share the ring and are paced by snapshots.ts.
  *
- * Peers are addressed by member id in messages and by position in the arrays of links.
+ * Peers come and go while the member runs: the host hands the rings over (`connect`) when it has made a member's thread,
+ * and takes them back (`disconnect`) when that thread has ended for good. Who belongs to the cluster is Raft's business.
+ *
+ * A peer counts as connected since it was first heard, as long as something is heard of it: followers have nothing to
+ * say to each other, so every member gives every peer a sign of life once in `aliveEveryMs`.
+ *
+ * Peers are addressed by member id; the host knows them by position.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import { Prng } from '../base/prng.js';
-import type { MemberBoot } from '../transport/control.js';
+import type { MemberBoot, PeerConnection } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { EnvelopeKind } from '../transport/envelope.js';
 import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
-import { type MemberId, type Message, MessageType } from './raft/types.js';
+import { type MemberId, type Message, MessageType, NO_MEMBER } from './raft/types.js';
 
 /** What comes from a peer. `payload` is a view that is valid during the call only. */
 export interface PeerHandler {
@@ -23,8 +29,13 @@ export interface PeerHandler {
   peerReply(from: MemberId, callId: number, errorCode: number, payload: Uint8Array): void;
 }
 
+/** Signs of life, and the silence after which a peer counts as gone (etcd: ConnReadTimeout). */
+const aliveEveryMs = 1_000;
+const silenceMaxMs = 5_000;
+
 interface Peer {
   readonly id: MemberId;
+  readonly position: number;
   readonly sender: Sender;
   readonly receiver: Receiver;
   readonly handle: MessageHandler;
@@ -32,40 +43,85 @@ interface Peer {
   urgent: boolean;
   /** The last index this member acknowledged to the peer. */
   acknowledged: number;
+  /** Something came in the present drain. */
+  heard: boolean;
+  heardMs: number;
+  connectedSinceMs: number | undefined;
 }
 
 export class PeerLinks {
-  readonly #peers: Peer[] = [];
+  readonly #boot: MemberBoot;
+  readonly #handler: PeerHandler;
+  #peers: Peer[] = [];
   readonly #byId = new Map<MemberId, Peer>();
   readonly #encoder = new MessageEncoder();
-  readonly #positions = new Map<MemberId, number>();
+  #aliveMs = Number.NEGATIVE_INFINITY;
 
   /** `handler` hears everything that `drain` takes from the rings. */
   constructor(boot: MemberBoot, handler: PeerHandler) {
-    boot.members.forEach((member, position) => {
-      this.#positions.set(member.id, position);
-      const toPeer = boot.toPeers[position];
-      const fromPeer = boot.fromPeers[position];
-      const bell = boot.peerDoorbells[position];
-      if (toPeer === undefined || fromPeer === undefined || bell === undefined) return;
-      const doorbell = new Doorbell(bell);
-      const { incarnation } = boot;
-      const peer = {
-        id: member.id,
-        sender: new Sender({ link: toPeer, incarnation, doorbell }),
-        receiver: new Receiver({ link: fromPeer, incarnation, doorbell, prng: new Prng(boot.seed + position) }),
-        handle: handlerOf(member.id, handler),
-        urgent: false,
-        acknowledged: -1,
-      };
-      this.#peers.push(peer);
-      this.#byId.set(member.id, peer);
+    this.#boot = boot;
+    this.#handler = handler;
+    for (const peer of boot.peers) this.connect(peer);
+  }
+
+  /** Attaches to the rings with a peer; one that is connected already stays as it is. */
+  connect({ id, position, doorbell: bell, fromPeer, toPeer }: PeerConnection): void {
+    if (this.#byId.has(id)) return;
+    const doorbell = new Doorbell(bell);
+    const { incarnation, seed } = this.#boot;
+    const peer: Peer = {
+      id,
+      position,
+      sender: new Sender({ link: toPeer, incarnation, doorbell }),
+      receiver: new Receiver({ link: fromPeer, incarnation, doorbell, prng: new Prng(seed + position) }),
+      handle: (kind, aux, callId, payload) => {
+        peer.heard = true;
+        handle(id, this.#handler, kind, aux, callId, payload);
+      },
+      urgent: false,
+      acknowledged: -1,
+      heard: false,
+      heardMs: 0,
+      connectedSinceMs: undefined,
+    };
+    this.#peers.push(peer);
+    this.#byId.set(id, peer);
+  }
+
+  /** Lets go of the rings with the peer at `position`. */
+  disconnect(position: number): void {
+    this.#peers = this.#peers.filter(peer => {
+      if (peer.position === position) this.#byId.delete(peer.id);
+      return peer.position !== position;
     });
   }
 
-  /** Position of a member in the cluster's list, -1 for none or unknown. */
+  /** The thread of the peer at `position` has ended; a later one is heard of when it speaks. Returns whose it was. */
+  gone(position: number): MemberId {
+    const peer = this.#peers.find(other => other.position === position);
+    if (peer === undefined) return NO_MEMBER;
+    peer.connectedSinceMs = undefined;
+    return peer.id;
+  }
+
+  /** The host's number of a member, -1 for none or unknown. */
   positionOf(id: MemberId): number {
-    return this.#positions.get(id) ?? -1;
+    return id === this.#boot.identity.id ? this.#boot.position : (this.#byId.get(id)?.position ?? -1);
+  }
+
+  /** Since when a peer has been heard without a break; undefined: it is not connected now. */
+  connectedSinceMs(id: MemberId): number | undefined {
+    return this.#byId.get(id)?.connectedSinceMs;
+  }
+
+  /** Once a tick: gives signs of life, and notices who has stopped giving them. */
+  tick(nowMs: number): void {
+    for (const peer of this.#peers) {
+      if (nowMs - peer.heardMs > silenceMaxMs) peer.connectedSinceMs = undefined;
+    }
+    if (nowMs - this.#aliveMs < aliveEveryMs) return;
+    this.#aliveMs = nowMs;
+    for (const { sender } of this.#peers) sender.trySend(EnvelopeKind.Alive, 0, 0, EMPTY_BYTES);
   }
 
   /** Sends a Raft message; false when it was dropped for want of room or because the member is unknown. */
@@ -110,9 +166,13 @@ export class PeerLinks {
   /** Handles what peers sent, at most `recordsMax` from each. Returns true when a peer may have more. */
   drain(recordsMax: number, nowMs: number): boolean {
     let more = false;
-    for (const { handle, receiver } of this.#peers) {
-      const taken = receiver.drain(handle, recordsMax, nowMs);
+    for (const peer of this.#peers) {
+      const taken = peer.receiver.drain(peer.handle, recordsMax, nowMs);
       if (taken >= recordsMax) more = true;
+      if (!peer.heard) continue;
+      peer.heard = false;
+      peer.heardMs = nowMs;
+      peer.connectedSinceMs ??= nowMs;
     }
     return more;
   }
@@ -133,12 +193,17 @@ export class PeerLinks {
 }
 
 /** What a record from the peer `from` means to the member. */
-function handlerOf(from: MemberId, handler: PeerHandler): MessageHandler {
-  return (kind, aux, id, payload) => {
-    if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
-    else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, id, aux, payload);
-    else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, id, aux);
-    else if (kind === EnvelopeKind.PeerCall) handler.peerCall(from, aux, id, payload);
-    else if (kind === EnvelopeKind.PeerReply) handler.peerReply(from, id, aux, payload);
-  };
+function handle(
+  from: MemberId,
+  handler: PeerHandler,
+  kind: number,
+  aux: number,
+  id: number,
+  payload: Uint8Array,
+): void {
+  if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
+  else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, id, aux, payload);
+  else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, id, aux);
+  else if (kind === EnvelopeKind.PeerCall) handler.peerCall(from, aux, id, payload);
+  else if (kind === EnvelopeKind.PeerReply) handler.peerReply(from, id, aux, payload);
 }

@@ -29,6 +29,7 @@ import type { Reply } from './apply/reply.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
 import { memberMessage } from './membership/members.js';
+import type { MembershipCalls } from './membership-calls.js';
 import type { OpenMember } from './open.js';
 import type { Proposal, Proposals } from './proposals.js';
 import { NO_MEMBER } from './raft/types.js';
@@ -43,6 +44,7 @@ export interface RequestContext {
   readonly idMember: number;
   readonly settings: MemberSettings;
   readonly leases: LeaseCalls;
+  readonly membership: MembershipCalls;
 }
 
 export class Requests {
@@ -129,11 +131,13 @@ export class Requests {
     this.#compactions = this.#compactions.filter(waiting => waiting.requestId !== requestId);
     this.#hashes.delete(requestId);
     this.#context.leases.cancel(requestId);
+    this.#context.membership.cancel(requestId);
   }
 
   /** The member stops. */
   failAll(visit: (requestId: number) => void): void {
     this.#context.leases.failAll(visit);
+    this.#context.membership.failAll(visit);
     for (const { requestId } of this.#compactions) visit(requestId);
     for (const requestId of this.#hashes.keys()) visit(requestId);
     this.#compactions = [];
@@ -177,6 +181,11 @@ export class Requests {
         else this.#answerMemberList(requestId);
         return undefined;
       }
+      case Method.MemberAdd:
+      case Method.MemberRemove:
+      case Method.MemberUpdate:
+      case Method.MemberPromote:
+        return this.#context.membership.open(method, requestId, payload, nowMs);
       case Method.HashKv:
         return this.#hashKv(requestId, decode('etcdserverpb.HashKVRequest', payload).revision);
       case Method.Status:
@@ -303,6 +312,7 @@ export class Requests {
       raftIndex: BigInt(raft.committedIndex),
       raftTerm: BigInt(raft.term),
       raftAppliedIndex: BigInt(raft.appliedIndex),
+      isLearner: state.members.get(open.identity.id)?.isLearner === true,
       storageVersion: state.members.clusterVersion ?? '',
       errors: statusErrors(raft.leader === NO_MEMBER, state.applier.alarms()),
       downgradeInfo: {},
@@ -313,6 +323,18 @@ export class Requests {
   #answer(requestId: number, reply: Reply): void {
     if ('ok' in reply) this.#context.host.reply(requestId, reply.ok);
     else if ('error' in reply) this.#context.host.end(requestId, reply.error, reply.detail);
+  }
+}
+
+/** Whether a learner answers a call: only what it can say alone. `payload` is undefined for a stream. */
+export function servedByLearner(method: number, payload: Uint8Array | undefined): boolean {
+  if (method === Method.Status || method === Method.Snapshot) return true;
+  if (method !== Method.KvRange || payload === undefined) return false;
+  try {
+    return decodeRangeRequest(payload).serializable;
+  } catch (error) {
+    if (!(error instanceof ProtoError)) throw error;
+    return true;
   }
 }
 

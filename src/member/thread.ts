@@ -30,6 +30,13 @@ export function runMemberThread(): void {
         throw error;
       }
     },
+    connect(peer) {
+      member?.connect(peer);
+      doorbell?.ring();
+    },
+    disconnect(position) {
+      member?.disconnect(position);
+    },
     campaign() {
       member?.campaign();
       doorbell?.ring();

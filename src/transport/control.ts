@@ -47,7 +47,7 @@ export class StatusCells {
   }
 }
 
-/** One member as the cluster was founded. Ids are uint64, carried as bigint (structured clone keeps them). */
+/** One member as its own thread knows it. Ids are uint64, carried as bigint (structured clone keeps them). */
 export interface MemberIdentity {
   readonly id: bigint;
   readonly name: string;
@@ -72,16 +72,29 @@ export interface MemberSettings {
   readonly watchProgressNotifyIntervalMs: number;
   /** How often the time left of long leases is replicated; 0: never (etcd's gate LeaseCheckpoint). */
   readonly leaseCheckpointIntervalMs: number;
+  /** Refuse membership changes that could cost the quorum (etcd's --strict-reconfig-check). */
+  readonly strictReconfigCheck: boolean;
   /** False only for --ephemeral: no fsync, because the directory is removed on exit. */
   readonly durable: boolean;
 }
 
+/** A member's way to one other member. */
+export interface PeerConnection {
+  readonly position: number;
+  readonly id: bigint;
+  readonly doorbell: DoorbellBuffer;
+  readonly fromPeer: LinkBuffers;
+  readonly toPeer: LinkBuffers;
+}
+
 /** Everything a member thread needs to boot. */
 export interface MemberBoot {
-  /** Position of this member in `members`. */
+  /** This member's number in its host: small, never given to another member while the host runs. */
   readonly position: number;
   readonly clusterId: bigint;
-  readonly members: readonly MemberIdentity[];
+  readonly identity: MemberIdentity;
+  /** Who founds the cluster, this member among them; empty for one that joins a running cluster: it starts empty. */
+  readonly founding: readonly MemberIdentity[];
   readonly directory: string;
   /** False: this member has been founded before, so an empty directory is a lost one. */
   readonly mayFound: boolean;
@@ -91,16 +104,13 @@ export interface MemberBoot {
   /** Unix milliseconds at start: request ids are counted from it. */
   readonly startTimeMs: number;
   readonly seed: number;
-  /** This member's doorbell, the host's, and every member's by position. */
   readonly doorbell: DoorbellBuffer;
   readonly hostDoorbell: DoorbellBuffer;
-  readonly peerDoorbells: readonly DoorbellBuffer[];
   readonly cells: SharedArrayBuffer;
   readonly fromHost: LinkBuffers;
   readonly toHost: LinkBuffers;
-  /** Indexed by member position; undefined at the own position. */
-  readonly fromPeers: readonly (LinkBuffers | undefined)[];
-  readonly toPeers: readonly (LinkBuffers | undefined)[];
+  /** The other members of now; later ones come by `connect`. */
+  readonly peers: readonly PeerConnection[];
 }
 
 /** What a member says of itself once its store is open. */
@@ -109,12 +119,18 @@ export interface MemberReport {
   readonly lastIndex: number;
   /** True when this start founded the member's log. */
   readonly founded: boolean;
+  /** Whether it may be elected, as far as its store knows. */
+  readonly isVoter: boolean;
 }
 
 /** The control verbs of a member thread. */
 export interface MemberControl {
   /** Opens the store and starts the loop. Rejects with a plain Error whose message is for the operator. */
   start(boot: MemberBoot): Promise<MemberReport>;
+  /** A member was added to the host: these are the rings to it. One that is connected already stays as it is. */
+  connect(peer: PeerConnection): void;
+  /** The member at this position was removed and its thread is gone. */
+  disconnect(position: number): void;
   /** Asks this member to stand for election at once (first election of a new cluster, or after a full restart). */
   campaign(): void;
   /**

@@ -5,6 +5,7 @@
  *   member -> host    Reply, Message, FanOut, End, Ready        id = the call it answers
  *   member -> member  Raft, SnapshotChunk, SnapshotAck          id = the transfer for the snapshot kinds, else 0
  *   member -> member  PeerCall, PeerReply                       id = the call, chosen by the asker
+ *   member -> member  Alive                                     nothing but a sign of life
  *
  * Numbers are only ever compared within one process: they may change from release to release.
  * Invariant: a kind is in [1, 255]; 0 marks the skipped end of a ring (see layout.ts) and is never sent.
@@ -40,6 +41,8 @@ export const EnvelopeKind = {
   PeerCall: 14,
   /** The answer to a PeerCall, aux = an error's number or 0. Lossy. */
   PeerReply: 15,
+  /** member -> member: nothing but a sign of life, so that members which have nothing to say know each other alive. */
+  Alive: 16,
 } as const;
 
 export type EnvelopeKind = (typeof EnvelopeKind)[keyof typeof EnvelopeKind];
@@ -50,12 +53,17 @@ export const FLAG_END = 0x01;
 /** On Open: refuse the call at once when no leader is known (metadata `hasleader`). */
 export const FLAG_REQUIRE_LEADER = 0x02;
 
+/** On Open: the server's own question, not a client's; a learner answers it too. */
+export const FLAG_OF_SERVER = 0x04;
+
 /** The aux of a Control notice. */
 export const ControlNotice = {
   /** member -> host: a log record, payload = JSON (level, msg, fields). */
   Log: 1,
   /** host -> member: the thread of the member at position `id` has ended. */
   PeerGone: 2,
+  /** member -> host: the member table as it is now: f64 applied index, then a MemberListResponse. */
+  Members: 3,
 } as const;
 
 /** Flags are six bits wide: [0, 0x3f]. */

@@ -84,3 +84,12 @@ test('what plain HTTP serves, and to whom', () => {
     enableGrpcGateway: true,
   });
 });
+
+test('how the membership may change', () => {
+  const read = (...args: string[]) => {
+    const { strictReconfigCheck, startAddedMembers } = clusterOptions(readFlags(args, {}), [1, 2, 3]);
+    return [strictReconfigCheck, startAddedMembers];
+  };
+  assert.deepEqual(read(), [undefined, undefined]);
+  assert.deepEqual(read('--strict-reconfig-check=false', '--start-added-members=false'), [false, false]);
+});

@@ -4,74 +4,11 @@
  * keys as the others, by log or, when the log is gone, by snapshot.
  */
 import assert from 'node:assert/strict';
-import { randomInt } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { Prng } from '../../src/base/prng.js';
-import { type ClusterMember, type ClusterOptions, startCluster } from '../../src/index.js';
-import { GrpcClient } from '../support/grpc-client.js';
-import { Ledger } from './ledger.js';
-import { LedgerClient } from './ledger-client.js';
-import { verify } from './verify.js';
-
-type Cluster = Awaited<ReturnType<typeof startCluster>>;
-
-interface Scene {
-  readonly cluster: Cluster;
-  readonly load: LedgerClient;
-  readonly prng: Prng;
-}
-
-/** Plays `script` on a new cluster under load, then ends the load and checks every member against the ledger. */
-async function underLoad(
-  t: TestContext,
-  options: ClusterOptions,
-  script: (scene: Scene) => Promise<void>,
-): Promise<void> {
-  const seed = randomInt(2 ** 31);
-  t.diagnostic(`seed ${seed}`);
-  const prng = new Prng(seed);
-  await using cluster = await startCluster({ members: 3, logLevel: 'silent', ...options });
-  const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
-  const ledger = new Ledger();
-  const load = new LedgerClient(ledger, endpoints, prng);
-  const running = load.run();
-  try {
-    await progress(load, 100);
-    await script({ cluster, load, prng });
-  } finally {
-    load.stop();
-    await running;
-  }
-  const unknown = ledger.unknown.size;
-  const clients = await Promise.all(endpoints.map(endpoint => GrpcClient.connect(endpoint)));
-  try {
-    const { resolved } = await verify(ledger, clients);
-    t.diagnostic(`${ledger.history.size} writes, ${unknown} without an answer, ${resolved} of them happened`);
-  } finally {
-    for (const client of clients) client.close();
-  }
-}
-
-const progressMsMax = 30_000;
-
-async function progress(load: LedgerClient, writes: number): Promise<void> {
-  assert(await load.progress(writes, progressMsMax), `not ${writes} writes in ${progressMsMax} ms`);
-}
-
-function leaderOf(cluster: Cluster): ClusterMember {
-  const leader = cluster.leader();
-  assert(leader !== undefined, 'the cluster has a leader');
-  return leader;
-}
-
-function followerOf(cluster: Cluster): ClusterMember {
-  const leader = leaderOf(cluster);
-  const follower = cluster.members.find(member => member !== leader);
-  assert(follower !== undefined, 'the cluster has a follower');
-  return follower;
-}
+import { test } from 'node:test';
+import type { Cluster, ClusterMember } from '../../src/index.js';
+import { followerOf, leaderOf, progress, underLoad } from './under-load.js';
 
 /** The newest `state-<n>` directory of a member. */
 function stateGeneration(cluster: Cluster, member: ClusterMember): number {

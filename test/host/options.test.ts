@@ -32,6 +32,7 @@ test('defaults are etcd’s', () => {
     quotaBackendBytes: 0,
     watchProgressNotifyIntervalMs: 600_000,
     leaseCheckpointIntervalMs: 0,
+    strictReconfigCheck: true,
     durable: false,
   });
   assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);

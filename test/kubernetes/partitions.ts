@@ -19,7 +19,9 @@ export async function startPartitioned(options: ClusterOptions): Promise<Partiti
   const toMember: (readonly (LinkFaults | undefined)[])[] = [];
   const { start } = MemberThread.prototype;
   MemberThread.prototype.start = function (this: MemberThread, boot) {
-    toMember[boot.position] = boot.fromPeers.map(link => (link === undefined ? undefined : new LinkFaults(link)));
+    const row: (LinkFaults | undefined)[] = [];
+    for (const { position, fromPeer } of boot.peers) row[position] = new LinkFaults(fromPeer);
+    toMember[boot.position] = row;
     return start.call(this, boot);
   };
   try {

@@ -46,6 +46,21 @@ export class Stage {
     return hex;
   }
 
+  /** Runs a command again and again until it succeeds, and records that. Answers with what the pattern found. */
+  async runUntilDone(pattern: RegExp, label: string, ...flags: string[]): Promise<string> {
+    const deadline = performance.now() + 20_000;
+    for (;;) {
+      const output = await this.quiet({ flags });
+      const id = output.code === 0 ? pattern.exec(output.stdout)?.[1] : undefined;
+      if (id !== undefined) {
+        this.name(id, label);
+        this.#record(flags, output);
+        return id;
+      }
+      assert.ok(performance.now() < deadline, `etcdctl ${flags.join(' ')}:\n${output.stdout}${output.stderr}`);
+    }
+  }
+
   /** Runs a command without recording it. */
   quiet(command: ControlCommand): Promise<ControlOutput> {
     return this.#cluster.open({ input: '', ...command }).ended();
@@ -116,9 +131,12 @@ export async function compareReleases(
   t: TestContext,
   families: readonly Family[],
   scenarios: Readonly<Record<string, Scenario>>,
+  kvorumFlags: readonly string[] = [],
 ): Promise<void> {
   for (const peer of ['3.4', '3.5'] as const) if ((await requireEtcd(t, peer)) === undefined) return;
-  await Promise.all((['3.4', '3.5'] as const).map(release => compareScenarios(t, release, families, scenarios)));
+  await Promise.all(
+    (['3.4', '3.5'] as const).map(release => compareScenarios(t, release, families, scenarios, kvorumFlags)),
+  );
 }
 
 /** Plays the scenarios, one after the other, on all families at once; fails with every difference. */
@@ -127,10 +145,11 @@ async function compareScenarios(
   release: EtcdVersion,
   families: readonly Family[],
   scenarios: Readonly<Record<string, Scenario>>,
+  kvorumFlags: readonly string[],
 ): Promise<void> {
   const binaries = await requireEtcd(t, release);
   if (binaries === undefined) return;
-  const subjects = await startSubjects(families, { members: 3 });
+  const subjects = await startSubjects(families, { members: 3, kvorumFlags });
   try {
     const clusters = await Promise.all(subjects.map(subject => ControlledCluster.of(subject, binaries.control)));
     const differing: string[] = [];

@@ -118,7 +118,7 @@ export class ControlledCluster {
       const blocks = labelled.split(/\n\n|\n(?="ID" )/).map(block => block.split('\n').map(withoutVolatileField));
       return many ? sortByText(blocks) : blocks;
     }
-    const lines = labelled.split('\n');
+    const lines = labelled.split('\n').map(withMembersSorted);
     if (flags[0] === 'endpoint' && flags[1] === 'status') return lines.map(withoutVolatileColumns);
     return many ? lines.map(withoutTimes).sort() : lines;
   }
@@ -214,6 +214,13 @@ function withoutVolatileColumns(line: string): string {
   return cells
     .map((cell, column) => (cells.length > 5 && volatileColumns.has(column) ? '<volatile>' : cell))
     .join(', ');
+}
+
+/** What `member add` says of the members, whose order is that of their ids. */
+function withMembersSorted(line: string): string {
+  const [name, members] = line.split('="');
+  if (name !== 'ETCD_INITIAL_CLUSTER' || members === undefined) return line;
+  return `${name}="${members.slice(0, -1).split(',').sort().join(',')}"`;
 }
 
 /** The rows of a table as objects, by column head; the two ways to draw lines make no difference. */

@@ -24,6 +24,8 @@ export interface SubjectOptions {
   readonly members: 1 | 3;
   /** Keep the data below this directory and write it durably; without it the data is temporary, on both. */
   readonly parentDirectory?: string;
+  /** Further flags of kvorum's command. */
+  readonly kvorumFlags?: readonly string[];
 }
 
 /** Starts a cluster and resolves when it serves clients. */
@@ -55,7 +57,7 @@ async function startKvorum(options: SubjectOptions): Promise<Subject> {
   const storage =
     options.parentDirectory === undefined ? ['--ephemeral'] : ['--data-dir', join(directory.path, 'data')];
   const command = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-  const flags = [command, '--listen-client-urls', urls, ...storage];
+  const flags = [command, '--listen-client-urls', urls, ...storage, ...(options.kvorumFlags ?? [])];
   const { server, ready } = await startServer('kvorum', process.execPath, flags, endpointsOfReadyLine);
   const stop = async () => {
     await server.end();

@@ -8,7 +8,7 @@
  * An entry that asks for something unknown was never proposed by us: the member must not guess. One whose request
  * cannot be decoded has no effect, on no member: to end all of them, and again after every restart, would help nobody.
  */
-import { assert, fail } from '../../base/assert.js';
+import { fail } from '../../base/assert.js';
 import type { MemberBoot, MemberSettings } from '../../transport/control.js';
 import { EtcdErrorCode } from '../../wire/errors.js';
 import { ResponseHeaderTemplate } from '../../wire/header.js';
@@ -65,11 +65,9 @@ export interface ApplierOptions {
 
 /** An applier over a member's stores. */
 export function createApplier(boot: MemberBoot, storage: ApplierStorage, members: ApplierMembers): Applier {
-  const identity = boot.members[boot.position];
-  assert(identity !== undefined, 'a member knows itself');
   return new Applier({
     clusterId: boot.clusterId,
-    memberId: identity.id,
+    memberId: boot.identity.id,
     quotaBackendBytes: boot.settings.quotaBackendBytes,
     storage,
     members,

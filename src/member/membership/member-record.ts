@@ -31,6 +31,11 @@ export function encodeMemberRecord(member: MemberRecord): Uint8Array {
   return utf8Encode(`${json}}`);
 }
 
+/** The context of a learner's promotion. */
+export function encodePromotion(id: bigint): Uint8Array {
+  return utf8Encode(`{"id":${id},"peerURLs":null,"isPromote":true}`);
+}
+
 /** A stored member or a change's context; undefined when the bytes are neither. */
 export function decodeMemberRecord(bytes: Uint8Array): ChangeContext | undefined {
   const text = utf8Decode(bytes);

@@ -140,8 +140,9 @@ export class RaftCore {
     this.role = Role.Leader;
     this.leader = this.id;
     this.termStartIndex = this.log.lastIndex() + 1;
-    // Whatever conf change the log may hold has to be applied before the next one is accepted (I11).
-    this.pendingConfIndex = this.log.lastIndex();
+    // Whatever conf change the log may hold has to be applied before the next one is accepted (I11), and so has the first
+    // entry of the own term (I12).
+    this.pendingConfIndex = this.termStartIndex;
     const self = this.tracker.get(this.id);
     if (self !== undefined) self.recentActive = true;
   }

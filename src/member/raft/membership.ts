@@ -2,9 +2,10 @@
  * Configuration changes inside a running member: which may be proposed, what applying one does, leaving a joint one.
  *
  * At most one change is unapplied at a time (I11): a leader accepts a change only when everything up to
- * pendingConfIndex is applied. The configuration it checks against is then the one the change will be applied to, so
- * it can refuse what would not be applicable; applying can then fail on no member. A refused change stays in the log
- * as an empty entry, in its place, as in etcd: its proposer waits in vain and times out.
+ * pendingConfIndex is applied, the first entry of its own term included (I12). The configuration it checks against is
+ * then the one the change will be applied to, so it can refuse what would not be applicable; applying can then fail on
+ * no member. A refused change stays in the log as an empty entry, in its place, as in etcd: its proposer waits in vain
+ * and times out.
  */
 import { assert } from '../../base/assert.js';
 import { applyChange } from './conf-change.js';

@@ -95,6 +95,11 @@ export class Raft {
     return this.#core.tracker.config;
   }
 
+  /** On a leader: a configuration change may be under way, and another one would come to nothing (I11). */
+  get confChangePending(): boolean {
+    return this.#core.pendingConfIndex > this.#core.log.applied;
+  }
+
   /** Everything worth showing, as plain data. Made anew at each call. */
   get status(): RaftStatus {
     return readStatus(this.#core);
