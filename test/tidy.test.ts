@@ -32,7 +32,9 @@ const walls: Record<string, readonly string[]> = {
   'src/host/grpc': ['src/host/grpc', 'src/host/http2', 'src/wire', 'src/base'],
   'src/host': ['src/host', 'src/client', 'src/transport', 'src/wire', 'src/base'],
   'src/client': ['src/client', 'src/wire', 'src/base'],
-  'src/cli': ['src/cli', 'src/host', 'src/base'],
+  'src/snapshot/bbolt': ['src/snapshot/bbolt', 'src/base'],
+  'src/snapshot': ['src/snapshot', 'src/wire', 'src/base'],
+  'src/cli': ['src/cli', 'src/host', 'src/snapshot', 'src/base'],
   src: ['src/host', 'src/client'],
   workers: ['src/member', 'src/transport', 'src/base'],
 };
@@ -46,8 +48,9 @@ const pureFolders = [
   'src/member/watch',
   'src/member/lease',
   'src/host/http2',
+  'src/snapshot',
 ];
-const rims = new Set(['src/host/http2/socket.ts']);
+const rims = new Set(['src/host/http2/socket.ts', 'src/snapshot/file.ts']);
 const impure =
   /\b(Date\.now|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|async |await |new Promise)\b/;
 
