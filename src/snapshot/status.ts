@@ -129,7 +129,13 @@ export function humanSize(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'];
   const exponent = Math.min(Math.floor(Math.log10(bytes) / 3), units.length - 1);
   const scaled = Math.floor((bytes / 1000 ** exponent) * 10 + 0.5) / 10;
-  return `${scaled < 10 ? scaled.toFixed(1) : scaled.toFixed(0)} ${units[exponent]}`;
+  return `${scaled < 10 ? scaled.toFixed(1) : roundHalfToEven(scaled)} ${units[exponent]}`;
+}
+
+/** As Go prints without decimals; toFixed rounds a half up. */
+function roundHalfToEven(value: number): number {
+  const floor = Math.floor(value);
+  return value - floor === 0.5 && floor % 2 === 0 ? floor : Math.round(value);
 }
 
 export const statusFormats = ['simple', 'json', 'fields', 'table'] as const;

@@ -5,8 +5,9 @@
  *   leaf element     flags u32, pos u32, ksize u32, vsize u32        pos counts from the element to the key
  *
  * Checked before a leaf is handed out: the page is claimed and of the right kind, every element lies in its block and
- * behind the one before (so that a page cannot name the same bytes many times), keys ascend and lie between those of
- * the parents. A problem is thrown; with `problems` given it is noted instead and the walk goes on behind the subtree.
+ * right behind the one before, as the library writes it (so that a changed length shows, and a page cannot name the
+ * same bytes many times), keys ascend and lie between those of the parents. A problem is thrown; with `problems` given
+ * it is noted instead and the walk goes on behind the subtree.
  */
 import {
   BboltError,
@@ -204,7 +205,8 @@ class ElementOrder {
     }
     const end = start + keyLength + valueLength;
     if (end > bytes.length) throw new BboltError(`${where}: element ${at} ends beyond its page`);
-    if (start < this.#dataEnd) throw new BboltError(`${where}: element ${at} overlaps what stands before it`);
+    if (start !== this.#dataEnd)
+      throw new BboltError(`${where}: element ${at} does not begin where the one before ends`);
     this.#dataEnd = end;
     const keyEnd = start + keyLength;
     if (at === 0) {
