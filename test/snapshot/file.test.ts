@@ -224,7 +224,7 @@ test('the command: check and status of a good file', () => {
   assert.equal(status.status, 0);
   assert.match(
     status.stdout,
-    /\| +HASH +\| REVISION \| TOTAL KEYS \| TOTAL SIZE \|\n.*\n\| +[0-9a-f]+ \| +7 \| +6 \| +21 kB \|/,
+    /\| +HASH +\| REVISION \| TOTAL KEYS \| TOTAL SIZE \|\n.*\n\| +[0-9a-f]+ \| +7 \| +6 \| +20 kB \|/,
   );
 });
 
