@@ -62,6 +62,9 @@ const columnsMax = 124;
 /** The ratchet: files that may stay longer than linesMax, at the length they have; the numbers only ever go down. */
 const longer: Readonly<Record<string, number>> = { 'src/member/mvcc/key-tree.ts': 524 };
 
+/** Written and tested before what is going to import them (Maintenance.Snapshot and restore); to become empty. */
+const awaited: readonly string[] = ['src/snapshot/from-etcd.ts', 'src/snapshot/to-etcd.ts'];
+
 test('imports go one way', () => {
   for (const file of files) {
     const folder = Object.keys(walls)
@@ -129,7 +132,7 @@ test('every source file is reachable from an entry', () => {
   };
   for (const { path } of entries.filter(entry => !entry.path.startsWith('bench/'))) visit(path);
   const orphans = files.filter(({ path }) => path.startsWith('src/') && !reached.has(path)).map(({ path }) => path);
-  assert.deepEqual(orphans, [], 'nothing imports these');
+  assert.deepEqual(orphans.sort(), [...awaited].sort(), 'nothing imports these');
 });
 
 test('banned words', () => {

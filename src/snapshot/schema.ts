@@ -32,6 +32,31 @@ export const bucketNames = [
 ] as const;
 export type BucketName = (typeof bucketNames)[number];
 
+/** The tables of a member's state, all but its records. */
+export type StateTable =
+  | 'meta'
+  | 'members'
+  | 'membersRemoved'
+  | 'cluster'
+  | 'lease'
+  | 'alarm'
+  | 'auth'
+  | 'authUsers'
+  | 'authRoles';
+
+/** Where a table's entries go in a file. They are the same byte for byte. */
+export const bucketOfTable: Readonly<Record<StateTable, BucketName>> = {
+  meta: 'meta',
+  members: 'members',
+  membersRemoved: 'members_removed',
+  cluster: 'cluster',
+  lease: 'lease',
+  alarm: 'alarm',
+  auth: 'auth',
+  authUsers: 'authUsers',
+  authRoles: 'authRoles',
+};
+
 export const MetaKey = {
   ConsistentIndex: 'consistent_index',
   Term: 'term',
@@ -44,8 +69,8 @@ export const MetaKey = {
 export const RECORD_KEY_BYTES = 17;
 const UNDERSCORE = 0x5f;
 const TOMBSTONE = 0x74;
-/** The greatest safe integer has 53 bits. */
-const SAFE_HIGH_MAX = 0x20;
+/** Revisions have 52 bits: numbers are exact up to 53, which leaves room for the revisions to come. */
+const SECOND_BYTE_END = 0x10;
 
 export interface RecordRevision {
   readonly main: number;
@@ -53,7 +78,7 @@ export interface RecordRevision {
   readonly tombstone: boolean;
 }
 
-/** The revision that a key of bucket `key` names; undefined when it is none, or beyond what numbers hold. */
+/** The revision that a key of bucket `key` names; undefined when it is none, or beyond 2^52. */
 export function decodeRecordKey(key: Uint8Array): RecordRevision | undefined {
   const tombstone = key.length === RECORD_KEY_BYTES + 1 && key[RECORD_KEY_BYTES] === TOMBSTONE;
   if (key[8] !== UNDERSCORE || (key.length !== RECORD_KEY_BYTES && !tombstone)) return undefined;
@@ -171,5 +196,5 @@ function isJson(value: Uint8Array): boolean {
 }
 
 function isSafe(bytes: Uint8Array, at: number): boolean {
-  return bytes[at] === 0 && bytes[at + 1]! < SAFE_HIGH_MAX;
+  return bytes[at] === 0 && bytes[at + 1]! < SECOND_BYTE_END;
 }

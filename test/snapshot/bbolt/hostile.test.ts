@@ -73,6 +73,16 @@ const cases: Record<string, [file: Uint8Array, problems: readonly (string | RegE
     }),
     ['page 4: 1125899906842624 free pages do not fit into it'],
   ],
+  'a freelist that counts in its first word is fine': [
+    handMade(
+      [buckets(['key', 3]), leaf('a'), { ...freelist(2, 5, 6), header: { count: 0xffff } }, undefined, undefined],
+      {
+        root: 2,
+        freelist: 4,
+      },
+    ),
+    [],
+  ],
   'a leaf as freelist': [
     handMade([buckets(['key', 3]), leaf('a'), leaf('a')], { root: 2, freelist: 4 }),
     ['page 4: flags 2, expected a freelist'],
