@@ -38,7 +38,7 @@ export function rateTable(rounds: Rounds, sides: readonly Family[]): string {
   );
 }
 
-/** One line per scenario; the ratios say how many times as much the last side needs. */
+/** One line per scenario; the ratios say how many times as much the last side needs, where both need anything. */
 export function memoryTable(rounds: Rounds, sides: readonly Family[]): string {
   const columns: Column<MemoryMeasurement>[] = [
     { head: 'MiB before', value: ({ beforeBytes }) => beforeBytes / mib, digits: () => 0 },
@@ -60,7 +60,7 @@ function table<M>(
   sides: readonly Family[],
   measuredIn: (round: Round) => ReadonlyMap<string, M>,
   columns: readonly Column<M>[],
-  ratioOf: (own: M, reference: M) => number,
+  ratioOf: (own: M, reference: M) => number | undefined,
 ): string {
   const reference = sides.at(-1)!;
   const others = sides.filter(side => side !== reference);
@@ -82,7 +82,7 @@ function table<M>(
 
   function ratio(side: Family, name: string): string {
     const beside = measured(reference, name);
-    const ratios = measured(side, name).flatMap((one, i) => (beside[i] === undefined ? [] : [ratioOf(one, beside[i])]));
+    const ratios = measured(side, name).flatMap((one, i) => (beside[i] && ratioOf(one, beside[i])) ?? []);
     if (ratios.length === 0) return '';
     return `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`;
   }

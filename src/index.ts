@@ -1,9 +1,11 @@
 /**
- * kvorum as a library: a whole etcd cluster in this process.
+ * kvorum as a library: a whole etcd cluster in this process, and a client for it or for any etcd.
  *
- *     import { startCluster } from 'kvorum';
+ *     import { connect, startCluster } from 'kvorum';
  *     await using cluster = await startCluster();
  *     await cluster.client().put('greeting', 'hello');
+ *
+ *     const client = connect({ endpoints: 'etcd.example:2379' });      // the same calls; see client/client.ts
  */
 import { Cluster } from './host/cluster.js';
 import type { ClusterOptions } from './host/options.js';

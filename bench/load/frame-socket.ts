@@ -46,6 +46,7 @@ export class FrameSocket {
   #onSettings: (() => void) | undefined;
   #closed = false;
   #nowMs = 0;
+  #streamSendWindow = windowDefault;
 
   /** Connects to `host:port`; `streamWindowBytes` is what a server may send ahead on one stream. */
   constructor(endpoint: string, streamWindowBytes: number, handler: FrameHandler) {
@@ -57,6 +58,11 @@ export class FrameSocket {
 
   get nowMs(): number {
     return this.#nowMs;
+  }
+
+  /** What may be sent on a new stream before the server allows more: known once `ready()` has resolved. */
+  get streamSendWindow(): number {
+    return this.#streamSendWindow;
   }
 
   /** Resolves when the server's settings have come. */
@@ -165,8 +171,9 @@ export class FrameSocket {
       const value = bytes.readUInt32BE(position + 2);
       if (id === Setting.HeaderTableSize && value < 4096) this.fail('the server wants a small header table');
       if (id === Setting.MaxConcurrentStreams && value < 2000) this.fail(`the server allows ${value} streams only`);
-      if (id === Setting.InitialWindowSize && value < windowDefault) this.fail('the server has a small stream window');
+      if (id === Setting.InitialWindowSize) this.#streamSendWindow = value;
     }
+    if (this.#streamSendWindow < windowDefault) this.fail('the server has a small stream window');
     this.write(frame(FrameType.Settings, Flag.Ack, 0, Buffer.alloc(0)));
     this.#onSettings?.();
     this.#onSettings = undefined;

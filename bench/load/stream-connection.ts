@@ -61,7 +61,7 @@ export class StreamConnection implements FrameHandler {
     const stream = this.#sendWindows.length;
     this.#beginnings.push(undefined);
     this.#received.push(0);
-    this.#sendWindows.push(windowDefault);
+    this.#sendWindows.push(this.#socket.streamSendWindow);
     const headers = streamHeaders(numberOf(stream), this.#head);
     this.#room(headers.length);
     this.#output.set(headers, this.#outputBytes);

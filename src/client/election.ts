@@ -15,8 +15,8 @@
 import { GrpcCode } from '../wire/errors.js';
 import { type CallOptions, EtcdError } from './channel.js';
 import type { EtcdClient } from './client.js';
-import { Guard, type HoldOptions, Session, soonAfterAbort } from './holding.js';
-import { campaign, leave, type Place, prefixOf, proclaim, readOwner, type WireHeader } from './queue.js';
+import { Held, type HoldOptions, hold } from './holding.js';
+import { campaign, type Place, prefixOf, proclaim, readOwner, type WireHeader } from './queue.js';
 import { type Bytes, toBytes } from './ranges.js';
 import { KeyValue, type ResponseHeader } from './results.js';
 import { Scope } from './scope.js';
@@ -29,8 +29,6 @@ export interface Observed {
   readonly kv: KeyValue;
 }
 
-const lenientDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
 export class Election {
   readonly #client: EtcdClient;
   readonly #name: Uint8Array;
@@ -42,12 +40,9 @@ export class Election {
 
   /** Waits to become the leader. When it is given up, by signal or timeout, no key is left behind. */
   async campaign(value: Bytes, options: CampaignOptions = {}): Promise<Leadership> {
-    const scope = new Scope(options);
-    try {
-      return await soonAfterAbort(this.#campaign(toBytes(value), options, scope.signal), scope.signal);
-    } finally {
-      scope.end();
-    }
+    const take = (lease: bigint, signal: AbortSignal): Promise<Place> =>
+      campaign(this.#client, this.#name, lease, toBytes(value), signal);
+    return new Leadership(await hold(this.#client, options, take));
   }
 
   /** The leader's key and value; undefined: there is none. */
@@ -70,74 +65,27 @@ export class Election {
       scope.end();
     }
   }
-
-  async #campaign(value: Uint8Array, options: CampaignOptions, signal: AbortSignal): Promise<Leadership> {
-    const session = await Session.open(this.#client, options, signal);
-    const scope = new Scope({ signal }, session.lost);
-    try {
-      const place = await campaign(this.#client, this.#name, session.lease, value, scope.signal);
-      return new Leadership(this.#client, session, place);
-    } catch (error) {
-      await session.close().catch(() => {});
-      throw error;
-    } finally {
-      scope.end();
-    }
-  }
 }
 
 /** An election that was won. */
-export class Leadership implements AsyncDisposable {
-  readonly keyBytes: Uint8Array;
-  /** The key's create revision: it grows from leader to leader. */
-  readonly revision: number;
-  readonly #client: EtcdClient;
-  readonly #session: Session;
-  readonly #place: Place;
-  readonly #guard: Guard;
-
-  constructor(client: EtcdClient, session: Session, place: Place) {
-    this.keyBytes = place.key;
-    this.revision = place.revision;
-    this.#client = client;
-    this.#session = session;
-    this.#place = place;
-    this.#guard = new Guard(client, place, session.lost);
-  }
-
-  get key(): string {
-    return lenientDecoder.decode(this.keyBytes);
-  }
-
-  /** Aborted when the leadership must be taken as lost; not by `resign`. */
-  get lost(): AbortSignal {
-    return this.#guard.lost;
-  }
-
+export class Leadership extends Held implements AsyncDisposable {
   /** Replaces the value; rejects with `election: not leader` once the leadership is lost. */
   async proclaim(value: Bytes, options?: CallOptions): Promise<void> {
     const scope = new Scope(options);
     try {
-      await proclaim(this.#client.channel, this.#place, toBytes(value), scope.signal);
+      await proclaim(this.holding.client.channel, this.holding.place, toBytes(value), scope.signal);
     } finally {
       scope.end();
     }
   }
 
   /** Makes way for the next. A leadership that is lost already is no error. */
-  async resign(options: CallOptions = {}): Promise<void> {
-    this.#guard.end();
-    if (this.#session.isOwn) return this.#session.close(options);
-    const scope = new Scope(options);
-    try {
-      await leave(this.#client.channel, this.#place, scope.signal);
-    } finally {
-      scope.end();
-    }
+  resign(options?: CallOptions): Promise<void> {
+    return this.release(options);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.resign();
+    return this.release();
   }
 }
 

@@ -1,14 +1,16 @@
 /**
- * What locks and leaderships have in common on the side of their holder: the lease they hang on, and a signal that
- * tells when they must be taken as lost.
+ * What locks and leaderships have in common: how they are taken, the lease they hang on, a signal that tells when they
+ * must be taken as lost, and how they are given back.
+ *
+ *     hold(client, options, take) -> Held { key, revision, lost }
  */
 import { GrpcCode } from '../wire/errors.js';
 import { type CallOptions, EtcdError } from './channel.js';
 import type { EtcdClient } from './client.js';
 import { Lease } from './lease.js';
-import { type Place, readOwn, untilDeleted, type WireHeader } from './queue.js';
+import { leave, type Place, readOwn, untilDeleted, type WireHeader } from './queue.js';
 import { type LeaseRef, leaseIdOf } from './requests.js';
-import { backoffMs, pause } from './scope.js';
+import { backoffMs, pause, Scope } from './scope.js';
 
 export interface HoldOptions extends CallOptions {
   /** The lease to hang on. One lease stands in a queue once: whoever shares it shares the place. */
@@ -26,12 +28,13 @@ export class OwnershipLostError extends EtcdError {
   }
 }
 
+const lenientDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const ttlDefaultSeconds = 10;
 /** How long one that gives up waits for its traces to be removed; what takes longer is removed behind its back. */
 const cleanUpMs = 1_000;
 
 /** The lease that something hangs on: the caller's, or one of its own that ends with it. */
-export class Session {
+class Session {
   readonly lease: bigint;
   readonly lost: AbortSignal | undefined;
   readonly #own: Lease | undefined;
@@ -58,8 +61,86 @@ export class Session {
   }
 }
 
+/** What was taken, with the lease it hangs on. */
+export interface Holding {
+  readonly client: EtcdClient;
+  readonly session: Session;
+  readonly place: Place;
+}
+
+/** Takes a place in a queue and waits for its turn. When it is given up, by signal or timeout, no key is left behind. */
+export async function hold(
+  client: EtcdClient,
+  options: HoldOptions,
+  take: (lease: bigint, signal: AbortSignal) => Promise<Place>,
+): Promise<Holding> {
+  const scope = new Scope(options);
+  try {
+    return await soonAfterAbort(holdUntil(client, options, take, scope.signal), scope.signal);
+  } finally {
+    scope.end();
+  }
+}
+
+async function holdUntil(
+  client: EtcdClient,
+  options: HoldOptions,
+  take: (lease: bigint, signal: AbortSignal) => Promise<Place>,
+  signal: AbortSignal,
+): Promise<Holding> {
+  const session = await Session.open(client, options, signal);
+  const scope = new Scope({ signal }, session.lost);
+  try {
+    return { client, session, place: await take(session.lease, scope.signal) };
+  } catch (error) {
+    await session.close().catch(() => {});
+    throw error;
+  } finally {
+    scope.end();
+  }
+}
+
+/** Something that is held until it is given back or lost. */
+export class Held {
+  readonly keyBytes: Uint8Array;
+  /** The key's create revision: it grows from holder to holder. */
+  readonly revision: number;
+  protected readonly holding: Holding;
+  readonly #guard: Guard;
+
+  constructor(holding: Holding) {
+    const { client, place, session } = holding;
+    this.keyBytes = place.key;
+    this.revision = place.revision;
+    this.holding = holding;
+    this.#guard = new Guard(client, place, session.lost);
+  }
+
+  get key(): string {
+    return lenientDecoder.decode(this.keyBytes);
+  }
+
+  /** Aborted when it must be taken as lost; not when it is given back. */
+  get lost(): AbortSignal {
+    return this.#guard.lost;
+  }
+
+  /** Gives it to the next in the queue. What is lost already is no error. */
+  protected async release(options: CallOptions = {}): Promise<void> {
+    this.#guard.end();
+    const { client, place, session } = this.holding;
+    if (session.isOwn) return session.close(options);
+    const scope = new Scope(options);
+    try {
+      await leave(client.channel, place, scope.signal);
+    } finally {
+      scope.end();
+    }
+  }
+}
+
 /** Runs `work` and rejects with the signal's reason soon after that is aborted, even if `work` still cleans up. */
-export function soonAfterAbort<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
+function soonAfterAbort<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
   return new Promise((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined;
     const onAbort = (): void => {
@@ -74,7 +155,7 @@ export function soonAfterAbort<Value>(work: Promise<Value>, signal: AbortSignal)
 }
 
 /** Watches over a key that is held, until `end`. */
-export class Guard {
+class Guard {
   readonly #lost = new AbortController();
   readonly #stop = new AbortController();
   readonly #leaseLost: AbortSignal | undefined;

@@ -14,78 +14,24 @@
  */
 import type { CallOptions } from './channel.js';
 import type { EtcdClient } from './client.js';
-import { Guard, type HoldOptions, Session, soonAfterAbort } from './holding.js';
-import { acquire, leave, type Place } from './queue.js';
+import { Held, type HoldOptions, hold } from './holding.js';
+import { acquire } from './queue.js';
 import { type Bytes, toBytes } from './ranges.js';
-import { Scope } from './scope.js';
 
 export type LockOptions = HoldOptions;
 
-const lenientDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-
-export class Lock implements AsyncDisposable {
-  readonly keyBytes: Uint8Array;
-  /** The key's create revision: it grows from holder to holder. */
-  readonly revision: number;
-  readonly #client: EtcdClient;
-  readonly #session: Session;
-  readonly #place: Place;
-  readonly #guard: Guard;
-
-  private constructor(client: EtcdClient, session: Session, place: Place) {
-    this.keyBytes = place.key;
-    this.revision = place.revision;
-    this.#client = client;
-    this.#session = session;
-    this.#place = place;
-    this.#guard = new Guard(client, place, session.lost);
-  }
-
+export class Lock extends Held implements AsyncDisposable {
   /** Waits for the lock. When it is given up, by signal or timeout, no key is left behind. */
   static async acquire(client: EtcdClient, name: Bytes, options: LockOptions): Promise<Lock> {
-    const scope = new Scope(options);
-    try {
-      return await soonAfterAbort(Lock.#acquire(client, name, options, scope.signal), scope.signal);
-    } finally {
-      scope.end();
-    }
-  }
-
-  static async #acquire(client: EtcdClient, name: Bytes, options: LockOptions, signal: AbortSignal): Promise<Lock> {
-    const session = await Session.open(client, options, signal);
-    const scope = new Scope({ signal }, session.lost);
-    try {
-      return new Lock(client, session, await acquire(client, toBytes(name), session.lease, scope.signal));
-    } catch (error) {
-      await session.close().catch(() => {});
-      throw error;
-    } finally {
-      scope.end();
-    }
-  }
-
-  get key(): string {
-    return lenientDecoder.decode(this.keyBytes);
-  }
-
-  /** Aborted when the lock must be taken as lost; not by `unlock`. */
-  get lost(): AbortSignal {
-    return this.#guard.lost;
+    return new Lock(await hold(client, options, (lease, signal) => acquire(client, toBytes(name), lease, signal)));
   }
 
   /** Gives the lock to the next. One that is lost already is no error. */
-  async unlock(options: CallOptions = {}): Promise<void> {
-    this.#guard.end();
-    if (this.#session.isOwn) return this.#session.close(options);
-    const scope = new Scope(options);
-    try {
-      await leave(this.#client.channel, this.#place, scope.signal);
-    } finally {
-      scope.end();
-    }
+  unlock(options?: CallOptions): Promise<void> {
+    return this.release(options);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.unlock();
+    return this.release();
   }
 }

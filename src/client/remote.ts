@@ -8,6 +8,7 @@
  *   - is sent again after Unavailable when it only reads. A write is not: it may have been done.
  * Streams are never opened a second time here: only their users know where to go on.
  */
+import { setMaxListeners } from 'node:events';
 import type * as Grpc from '@grpc/grpc-js';
 import { EtcdErrorCode, GrpcCode } from '../wire/errors.js';
 import { Method, methodByNumber } from '../wire/methods.js';
@@ -81,6 +82,7 @@ export class RemoteChannel implements Channel {
     const addresses = endpointsOf(options);
     if (addresses.length === 0) throw new TypeError('connect: endpoints is empty');
     for (const address of addresses) parseAddress(address);
+    setMaxListeners(0, this.#closing.signal);
   }
 
   unary(method: Method, request: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
@@ -107,7 +109,11 @@ export class RemoteChannel implements Channel {
   }
 
   async #unary(method: Method, request: Buffer, options: CallOptions | undefined): Promise<Uint8Array> {
-    const scope = new Scope(options, this.#closing.signal);
+    if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+    const scope = new Scope(options);
+    // Not by the signal's own list of listeners: adding to that takes the longer, the more there are.
+    const end = (error: EtcdError): void => scope.abort(error);
+    this.#enders.add(end);
     const deadlineMs = options?.timeoutMs === undefined ? undefined : Date.now() + options.timeoutMs;
     const giveUpAtMs = performance.now() + this.#connectTimeoutMs;
     try {
@@ -122,6 +128,7 @@ export class RemoteChannel implements Channel {
         await pause(backoffMs(attempt), scope.signal);
       }
     } finally {
+      this.#enders.delete(end);
       scope.end();
     }
   }

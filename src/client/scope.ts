@@ -6,6 +6,7 @@
  *
  * `end` takes every listener back off: the signals that come in may live as long as the program.
  */
+import { setMaxListeners } from 'node:events';
 import { EtcdErrorCode } from '../wire/errors.js';
 import type { CallOptions } from './channel.js';
 import { tableError } from './errors.js';
@@ -25,6 +26,8 @@ export class Scope {
     }
     for (const signal of [options?.signal, ...others]) {
       if (signal === undefined) continue;
+      // One signal for any number of calls is what signals are for, not a leak.
+      setMaxListeners(0, signal);
       if (signal.aborted) this.#controller.abort(signal.reason);
       signal.addEventListener('abort', this.#onAbort, { once: true });
       this.#sources.push(signal);
@@ -33,6 +36,11 @@ export class Scope {
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** Ends the time from here. */
+  abort(reason: Error): void {
+    this.#controller.abort(reason);
   }
 
   /** No more is done: the signal stays as it is. */

@@ -68,7 +68,6 @@ export class Cluster {
   readonly #directory: DataDirectory;
   readonly #supervised: Supervised[];
   readonly #doorbell: Doorbell;
-  readonly #client: EtcdClient;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
@@ -79,7 +78,6 @@ export class Cluster {
     this.logger = logger;
     this.dataDir = directory.path;
     this.members = supervised;
-    this.#client = inProcessClient(() => this.#preferredPort());
   }
 
   /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
@@ -129,9 +127,12 @@ export class Cluster {
     return leader;
   }
 
-  /** A client that takes the members' own path without sockets. */
+  /** A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. */
   client(): EtcdClient {
-    return this.#client;
+    return inProcessClient(
+      () => this.#preferredPort(),
+      () => this.#closing !== undefined,
+    );
   }
 
   /** Stops everything in order. Calls after the first wait for the first. */

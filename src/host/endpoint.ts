@@ -4,7 +4,7 @@
  * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
  * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
  */
-import type { MemberSettings } from '../transport/control.js';
+import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { StartError } from './data-directory.js';
 import { type Call, deafListener, type Service } from './grpc/call.js';
@@ -13,9 +13,6 @@ import type { MemberHandle } from './member-handle.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
-
-/** What a request may weigh on the wire beyond --max-request-bytes (etcd: grpcOverheadBytes). */
-const grpcOverheadBytes = 512 * 1024;
 
 export class Endpoint {
   readonly #host: string;

@@ -2,6 +2,7 @@
  * The in-process channel: the client library's requests go into a member's ring exactly as a gRPC call's do, only
  * without sockets, HTTP/2 and trailers.
  */
+import { setMaxListeners } from 'node:events';
 import { concatBytes } from '../base/bytes.js';
 import {
   type Channel,
@@ -10,22 +11,41 @@ import {
   type StreamListener,
   type StreamOptions,
 } from '../client/channel.js';
-import { createClient, type EtcdClient } from '../client/client.js';
+import { ClosedError, createClient, type EtcdClient } from '../client/client.js';
 import { CreditReturn } from '../transport/stream-credit.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import type { Method } from '../wire/methods.js';
 import type { MemberPort, StreamWaiter, Waiter } from './member-port.js';
 
-/** A client whose calls go to the member `port` names at the time of each call. */
-export function inProcessClient(port: () => MemberPort): EtcdClient {
+/**
+ * A client whose calls go to the member `port` names at the time of each call, until it or what it speaks to is closed
+ * (`isClosed`): streams that end are not opened again then, and calls are refused.
+ */
+export function inProcessClient(port: () => MemberPort, isClosed: () => boolean = () => false): EtcdClient {
+  let closed = false;
+  const streams = new Set<InProcessStream>();
   const channel: Channel = {
-    stream: (method, listener, options) => new InProcessStream(port(), method, listener, options ?? {}),
+    stream: (method, listener, options) => {
+      if (closed || isClosed()) return closedStream(listener);
+      return new InProcessStream(port(), method, listener, options ?? {}, streams);
+    },
     unary: (method, request, options) =>
       new Promise((resolve, reject) => {
-        new InProcessCall(port(), method, request, options ?? {}, resolve, reject);
+        if (closed) reject(new ClosedError());
+        else new InProcessCall(port(), method, request, options ?? {}, resolve, reject);
       }),
+    close: () => {
+      closed = true;
+      for (const stream of streams) stream.close();
+    },
   };
   return createClient(channel);
+}
+
+/** A stream of a client that is closed. */
+function closedStream(listener: StreamListener): ClientStream {
+  queueMicrotask(() => listener.end(new ClosedError()));
+  return { send() {}, halfClose() {}, cancel() {}, pause() {}, resume() {} };
 }
 
 interface CallOptions {
@@ -61,7 +81,11 @@ class InProcessCall implements Waiter {
     if (options.timeoutMs !== undefined) {
       this.#timer = setTimeout(() => this.#giveUp(failure(EtcdErrorCode.ContextDeadlineExceeded)), options.timeoutMs);
     }
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (options.signal !== undefined) {
+      // One signal for any number of calls is what signals are for, not a leak.
+      setMaxListeners(0, options.signal);
+      options.signal.addEventListener('abort', this.#onAbort, { once: true });
+    }
     this.#requestId = port.open(method, request, false, this);
   }
 
@@ -93,13 +117,23 @@ class InProcessStream implements ClientStream, StreamWaiter {
   readonly #listener: StreamListener;
   readonly #port: MemberPort;
   readonly #credit = new CreditReturn();
+  /** The client's open streams, this one among them. */
+  readonly #siblings: Set<InProcessStream>;
   readonly #streamId: number;
   #paused = false;
   #cancelled = false;
 
-  constructor(port: MemberPort, method: Method, listener: StreamListener, options: StreamOptions) {
+  constructor(
+    port: MemberPort,
+    method: Method,
+    listener: StreamListener,
+    options: StreamOptions,
+    siblings: Set<InProcessStream>,
+  ) {
     this.#listener = listener;
     this.#port = port;
+    this.#siblings = siblings;
+    siblings.add(this);
     this.#streamId = port.openStream(method, options.requireLeader ?? false, this);
   }
 
@@ -114,6 +148,7 @@ class InProcessStream implements ClientStream, StreamWaiter {
   }
 
   cancel(): void {
+    this.#siblings.delete(this);
     this.#cancelled = true;
     this.#port.cancel(this.#streamId);
   }
@@ -140,10 +175,23 @@ class InProcessStream implements ClientStream, StreamWaiter {
 
   ended(code: EtcdErrorCode | 0, detail: string): void {
     if (this.#cancelled) return;
-    const error = code === 0 ? undefined : failure(code, detail);
-    // Never before the constructor's caller has the stream.
+    this.#end(code === 0 ? undefined : failure(code, detail));
+  }
+
+  /** The client is closed. */
+  close(): void {
+    if (this.#cancelled) return;
+    this.#port.cancel(this.#streamId);
+    this.#end(new ClosedError());
+  }
+
+  /** Never before the constructor's caller has the stream. */
+  #end(error: EtcdError | undefined): void {
+    this.#siblings.delete(this);
     queueMicrotask(() => {
-      if (!this.#cancelled) this.#listener.end(error);
+      if (this.#cancelled) return;
+      this.#cancelled = true;
+      this.#listener.end(error);
     });
   }
 

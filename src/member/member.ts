@@ -13,7 +13,14 @@
  */
 import { assert } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
-import { alarmBit, Cell, type MemberBoot, type MemberReport, StatusCells } from '../transport/control.js';
+import {
+  alarmBit,
+  Cell,
+  grpcOverheadBytes,
+  type MemberBoot,
+  type MemberReport,
+  StatusCells,
+} from '../transport/control.js';
 import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
@@ -39,9 +46,6 @@ const recordsPerTurn = 4096;
 
 /** Background work (compaction, hashing) gets this many records a turn. */
 const backgroundRecordsPerTurn = 1_000;
-
-/** What a request may weigh beyond --max-request-bytes (etcd: grpcOverheadBytes); a watch response is cut there. */
-const grpcOverheadBytes = 512 * 1024;
 
 /** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
 const requestTimeoutBaseMs = 5_000;

@@ -10,6 +10,7 @@ import { rmSync } from 'node:fs';
 import { Prng } from '../base/prng.js';
 import type { MemberBoot, MemberIdentity } from '../transport/control.js';
 import { type Applier, createApplier } from './apply/applier.js';
+import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import { RaftLog } from './log/raft-log.js';
 import { bootstrapLog } from './membership/bootstrap.js';
 import { Members } from './membership/members.js';
@@ -31,9 +32,6 @@ const committedBytesMax = 4 * 1024 * 1024;
 
 /** Entries a leader has not committed yet; above this clients wait. Bounds memory, not correctness. */
 const uncommittedBytesMax = 64 * 1024 * 1024;
-
-/** etcd's default of --quota-backend-bytes. */
-const quotaBytesDefault = 2 * 1024 * 1024 * 1024;
 
 export interface OpenMember {
   readonly boot: MemberBoot;
@@ -136,5 +134,5 @@ const learnersMax = 1;
 
 function mapSizeBytes(boot: MemberBoot): number {
   const quota = boot.settings.quotaBackendBytes;
-  return mapSizeFor(quota > 0 ? quota : quotaBytesDefault);
+  return mapSizeFor(quota > 0 ? quota : QUOTA_BYTES_DEFAULT);
 }

@@ -55,6 +55,9 @@ export interface MemberIdentity {
   readonly clientUrls: readonly string[];
 }
 
+/** What a request or a watch response may weigh on the wire beyond --max-request-bytes (etcd: grpcOverheadBytes). */
+export const grpcOverheadBytes = 512 * 1024;
+
 /** The settings every member thread gets; names and defaults as etcd's flags (server-config). */
 export interface MemberSettings {
   readonly heartbeatIntervalMs: number;

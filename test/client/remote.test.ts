@@ -169,6 +169,22 @@ test('close ends what is under way, and everything later', async () => {
   client.close();
 });
 
+test('one signal for many calls and watches is no leak that Node warns of', async () => {
+  const [port] = await freePorts(1);
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): number => warnings.push(warning);
+  process.on('warning', onWarning);
+  const { signal } = new AbortController();
+  using client = connect({ endpoints: `127.0.0.1:${port}` });
+  const calls = Array.from({ length: 40 }, () => client.get('a', { signal, timeoutMs: 4_000 }));
+  const watches = Array.from({ length: 40 }, () => client.watch('a', { signal }));
+  using _server = await startFake({ Range: answerWith(range) }, port);
+  await Promise.all(calls);
+  for (const watch of watches) watch.cancel();
+  process.off('warning', onWarning);
+  assert.deepEqual(warnings, []);
+});
+
 test('what is no endpoint is refused at once', () => {
   for (const endpoints of ['', 'ftp://a:1', 'a:b', 'a b:1', [] as string[]]) {
     assert.throws(() => connect({ endpoints }), TypeError);

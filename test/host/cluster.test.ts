@@ -2,12 +2,14 @@
  * Clusters of real threads, through the library: what survives a restart, what a member's death does to the others.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import {
+  ClosedError,
   type Cluster,
   type ClusterMember,
   type ClusterOptions,
@@ -173,4 +175,35 @@ test('a member whose directory is lost does not start empty under its old id', a
   await cluster.close();
   rmSync(join(dataDir, 'm2'), { recursive: true });
   await assert.rejects(startCluster({ dataDir, logLevel: 'silent' }), /the data of member m2 is gone from/);
+});
+
+test('a closed cluster ends its clients’ watches, leases and waiting locks, and refuses what comes after', async () => {
+  const cluster = await start({ members: 1 });
+  const client = cluster.client();
+  const watch = client.watch('a');
+  await watch.created;
+  const lease = await client.lease({ ttlSeconds: 10 });
+  const lock = await client.lock('jobs', { lease });
+  const waiting = cluster.client().lock('jobs');
+  const ended = Promise.all([
+    assert.rejects(async () => {
+      for await (const _event of watch) assert.fail('nothing happened to a');
+    }, ClosedError),
+    assert.rejects(waiting),
+  ]);
+  await cluster.close();
+  await ended;
+  for (const { lost } of [lock, lease]) if (!lost.aborted) await once(lost, 'abort');
+  await assert.rejects(client.put('a', 'b'), /server stopped/);
+});
+
+test('closing one client leaves the others alone', async () => {
+  const cluster = await start({ members: 1 });
+  const closed = cluster.client();
+  const watch = closed.watch('a');
+  await watch.created;
+  closed.close();
+  await assert.rejects(watch[Symbol.asyncIterator]().next(), ClosedError);
+  await assert.rejects(closed.put('a', 'b'), ClosedError);
+  assert.equal((await cluster.client().put('a', 'b')).revision, 2);
 });

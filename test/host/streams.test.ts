@@ -2,9 +2,11 @@
  * Streams from a socket to a member and back: what ends them, what slows them down, what they survive.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { afterEach, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { type Cluster, type ClusterMember, type ClusterOptions, startCluster } from '../../src/index.js';
 import { GrpcClient, type GrpcStream } from '../support/grpc-client.js';
 import { decodeMessage, encodeMessage, type Message } from '../support/messages.js';
@@ -212,4 +214,19 @@ test('a request that cannot be decoded ends its stream only', async () => {
   assert.match(grpcMessage, /^grpc: error unmarshalling request: /);
   await cluster.client().put('k', 'v');
   assert.deepEqual(await nextEvents(good, 1), ['k=v@2']);
+});
+
+test('to its clients a killed member is a broken connection, not a goodbye', async () => {
+  const cluster = await start();
+  const member = followersOf(cluster)[0] as ClusterMember;
+  const client = new Client(new URL(member.endpoint).host, credentials.createInsecure());
+  open.push(client);
+  const same = (bytes: Buffer): Buffer => bytes;
+  const stream = client.makeBidiStreamRequest(watchPath, same, same);
+  stream.write(encodeMessage('WatchRequest', { create_request: prefix }));
+  await once(stream, 'data');
+  const broken = once(stream, 'error');
+  await member.kill();
+  const [{ code }] = (await broken) as [ServiceError];
+  assert.equal(code, status.UNAVAILABLE);
 });

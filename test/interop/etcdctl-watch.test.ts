@@ -6,19 +6,15 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ControlDifference, compareScenarios, type Stage } from '../support/control-stage.js';
+import { compareReleases, type Stage } from '../support/control-stage.js';
 import type { Family } from '../support/differential.js';
 
 const families: readonly Family[] = ['etcd-3.5', 'etcd-3.4', 'kvorum'];
 
-const knownDifferences: readonly ControlDifference[] = [];
-
 const scenarios = { history, live, interactive, typedTransactions, compacted, fromNowOn };
 
-for (const release of ['3.4', '3.5'] as const) {
-  test(`etcdctl ${release} watch prints the same with ${families.slice(1).join(', ')} as with ${families[0]}`, t =>
-    compareScenarios(t, release, families, scenarios, knownDifferences));
-}
+test(`etcdctl watch prints the same with ${families.slice(1).join(', ')} as with ${families[0]}`, t =>
+  compareReleases(t, families, scenarios));
 
 /** Watches that begin in the past. */
 async function history(stage: Stage): Promise<void> {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Outcome, type Side, sideOf } from '../support/differential.js';
 import { GrpcClient } from '../support/grpc-client.js';
-import type { Message } from '../support/messages.js';
+import { decodeMessage, encodeMessage, type Message } from '../support/messages.js';
 import { type MethodName, operation } from '../support/programs.js';
 import { startSubject } from '../support/subject.js';
 
@@ -56,10 +56,30 @@ test('a transaction that fails for the revision of a range fails on every member
   });
 });
 
+test('a watch from before the first revision is refused, and others miss nothing (etcd: they do)', async () => {
+  await withKvorum(async (ask, _, client) => {
+    const stream = client.stream('/etcdserverpb.Watch/Watch');
+    const create = (start: bigint) =>
+      stream.send(encodeMessage('WatchRequest', { create_request: { key, start_revision: start } }));
+    const next = async () => decodeMessage('WatchResponse', (await stream.next()).value as Buffer);
+    await ask(0, 'Put', { key });
+    create(-1n);
+    const { created, canceled, cancel_reason: reason, watch_id: id } = await next();
+    const compacted = 'etcdserver: mvcc: required revision has been compacted';
+    assert.deepEqual({ created, canceled, reason, id }, { created: true, canceled: true, reason: compacted, id: -1n });
+    create(2n);
+    assert.equal((await next()).created, true);
+    assert.equal(((await next()).events as Message[]).length, 1);
+    stream.cancel();
+  });
+});
+
 type Ask = (member: number, method: MethodName, request: Message) => Promise<Outcome>;
 
-/** Runs `check` against three members of kvorum; `hashes` gives the hash of each member's store. */
-async function withKvorum(check: (ask: Ask, hashes: () => Promise<unknown[]>) => Promise<void>): Promise<void> {
+/** Runs `check` against three members of kvorum; `hashes` gives the hash of each member's store, `client` is the first's. */
+async function withKvorum(
+  check: (ask: Ask, hashes: () => Promise<unknown[]>, client: GrpcClient) => Promise<void>,
+): Promise<void> {
   const subject = await startSubject('kvorum', { members });
   const clients = await Promise.all(subject.endpoints.map(endpoint => GrpcClient.connect(endpoint)));
   const side: Side = sideOf(subject.name, subject.family, clients);
@@ -74,7 +94,7 @@ async function withKvorum(check: (ask: Ask, hashes: () => Promise<unknown[]>) =>
     return found;
   };
   try {
-    await check(ask, hashes);
+    await check(ask, hashes, clients[0]!);
   } finally {
     for (const client of clients) client.close();
     await subject.stop();

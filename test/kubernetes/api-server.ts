@@ -35,6 +35,8 @@ const namespaces = 4;
 const valueBytes = { min: 100, max: 1_500 } as const;
 const compactKey = 'compact_rev_key';
 const populateTxnOps = 100;
+/** How far behind the newest revision a compaction of any kind lies. */
+const anywhereRevisionsMax = 300;
 
 /** Long enough that leases end during the run and late enough that compaction passes their keys. */
 const leaseTtlSeconds = 3;
@@ -178,7 +180,6 @@ export class ApiServer {
 
   /** One round of compaction: the server whose transaction wins compacts to the revision of the round before. */
   async compact(): Promise<void> {
-    const { ledger } = this.#options;
     const { round, revision } = this.#compaction;
     const put: Operation = { ...this.#put(compactKey), lease: 0n };
     const compare = { result: 0, target: compareVersion, key: compactKey, version: BigInt(round) };
@@ -190,7 +191,21 @@ export class ApiServer {
       return;
     }
     this.#compaction = { round: round + 1, revision: answer.revision };
-    if (revision === 0) return;
+    if (revision > 0) await this.#compactTo(revision);
+  }
+
+  /**
+   * Compacts to a revision of any kind, which Kubernetes never does: to deletions, to transactions, to the ends of
+   * leases, close behind the newest.
+   */
+  async compactAnywhere(): Promise<void> {
+    const { ledger, prng } = this.#options;
+    const revision = ledger.floor - prng.nextBelow(anywhereRevisionsMax);
+    if (revision > ledger.compactionAsked) await this.#compactTo(revision);
+  }
+
+  async #compactTo(revision: number): Promise<void> {
+    const { ledger } = this.#options;
     ledger.compactionAsked = Math.max(ledger.compactionAsked, revision);
     const compacted = await this.#call('Compaction', { revision: BigInt(revision) });
     if (compacted.ok) ledger.compactions += 1;

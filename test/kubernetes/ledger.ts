@@ -65,10 +65,17 @@ export class Ledger {
     if (revision > this.floor) this.floor = revision;
   }
 
+  /** A write was acknowledged. */
   acknowledged(): void {
     const now = performance.now();
     this.longestPauseMs = Math.max(this.longestPauseMs, now - (this.#acknowledgedAt ?? now));
-    this.#acknowledgedAt = now;
+    if (this.#acknowledgedAt !== Number.POSITIVE_INFINITY) this.#acknowledgedAt = now;
+  }
+
+  /** From here on nobody writes all the time. */
+  writersStopped(): void {
+    this.acknowledged();
+    this.#acknowledgedAt = Number.POSITIVE_INFINITY;
   }
 
   count(outcome: WriteRecord['outcome']): number {

@@ -11,7 +11,7 @@ import { type KeyRange, prefixRange, type WatchRequest } from './records.js';
 import type { WatchClient, Watcher } from './watch-client.js';
 
 const probesMax = 12;
-const everyMs = 150;
+const everyMs = 100;
 /** How far before and behind the current revision a watch begins. */
 const startOffset = 150;
 const firstOwnId = 1_000_000;
@@ -20,13 +20,16 @@ export class Probes {
   readonly client: WatchClient;
   readonly #prng: Prng;
   readonly #ledger: Ledger;
+  readonly #atCompaction: boolean;
   readonly #watchers: Watcher[] = [];
   #ids = firstOwnId;
 
-  constructor(client: WatchClient, prng: Prng, ledger: Ledger) {
+  /** `atCompaction`: some begin at or beside the compacted revision. */
+  constructor(client: WatchClient, prng: Prng, ledger: Ledger, atCompaction: boolean) {
     this.client = client;
     this.#prng = prng;
     this.#ledger = ledger;
+    this.#atCompaction = atCompaction;
   }
 
   async run(stop: AbortSignal): Promise<void> {
@@ -41,10 +44,9 @@ export class Probes {
   #request(): WatchRequest {
     const prng = this.#prng;
     const often = (percent: number) => prng.nextBelow(100) < percent;
-    const offset = prng.nextBelow(2 * startOffset + 1) - startOffset;
     return {
       ...this.#range(),
-      startRevision: often(25) ? 0 : Math.max(1, this.#ledger.floor + offset),
+      startRevision: this.#start(),
       prevKv: often(60),
       progressNotify: often(50),
       fragment: often(30),
@@ -52,6 +54,16 @@ export class Probes {
       noDelete: often(20),
       watchId: often(30) ? ++this.#ids : 0,
     };
+  }
+
+  /** From now on, at or beside the compacted revision, or around the current one. */
+  #start(): number {
+    const prng = this.#prng;
+    const { compactionAsked, floor } = this.#ledger;
+    const choice = prng.nextBelow(8);
+    if (choice < 2) return 0;
+    if (choice < 4 && this.#atCompaction) return Math.max(1, compactionAsked + prng.nextBelow(3) - 1);
+    return Math.max(1, floor + prng.nextBelow(2 * startOffset + 1) - startOffset);
   }
 
   #range(): KeyRange {

@@ -2,11 +2,12 @@
  * The Kubernetes load by hand, for minutes:
  *
  *   node dist/test/kubernetes/run.js [--minutes N] [--seed S] [--server kvorum|etcd-3.4|etcd-3.5] [--members 1|3]
- *                                    [--no-faults] [--target http://host:port,…] [--rules etcd-3.4|…]
+ *       [--no-faults] [--compact-anywhere-ms N] [--target http://host:port,…] [--rules kvorum|etcd-3.4|etcd-3.5]
  *
- * kvorum runs in this process and its members are killed, started again and cut off; servers elsewhere (--target, which must be
- * empty ones) and real etcd are left alone. Prints the seed first, what was judged last, and ends with code 1 when
- * anything was violated.
+ * kvorum runs in this process, and its members are killed, started again and cut off. Real etcd and servers elsewhere
+ * (--target: empty ones) are left alone. Compaction to revisions of any kind finds deletions that etcd 3.4 loses, and
+ * is therefore not the default. Prints the seed first, what was judged last, and ends with code 1 when anything was
+ * violated.
  */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -26,11 +27,17 @@ const { values } = parseArgs({
     target: { type: 'string' },
     'no-faults': { type: 'boolean', default: false },
     rules: { type: 'string' },
+    'compact-anywhere-ms': { type: 'string' },
   },
 });
 
 const violationsShown = 40;
-const load = { seed: Number(values.seed), durationMs: Number(values.minutes) * 60_000 };
+const anywhere = values['compact-anywhere-ms'];
+const load = {
+  seed: Number(values.seed),
+  durationMs: Number(values.minutes) * 60_000,
+  ...(anywhere === undefined ? {} : { compactAnywhereEveryMs: Number(anywhere) }),
+};
 const rules = { kvorum: strict, 'etcd-3.4': etcd34, 'etcd-3.5': etcd35 }[values.rules ?? values.server] ?? strict;
 const members = Number(values.members) as 1 | 3;
 

@@ -1,8 +1,8 @@
 /**
  * Scenarios of etcdctl commands that run beside one another, played on several clusters and compared.
  *
- * A scenario is played on every cluster at once, command for command the same. What it records is compared with what
- * was recorded on the first cluster, the reference; what may differ is listed by the test, with a reason.
+ * A scenario is played on every cluster at once, command for command the same. What it records has to be what was
+ * recorded on the first cluster, the reference.
  */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
@@ -13,15 +13,6 @@ import { type ControlCommand, ControlledCluster, type ControlResult } from './et
 import { startSubjects } from './subject.js';
 
 export type Scenario = (stage: Stage) => Promise<void>;
-
-/** A command whose result may differ between the reference and another family. */
-export interface ControlDifference {
-  readonly family: Family;
-  /** The release of etcdctl it is seen with; any when absent. */
-  readonly control?: EtcdVersion;
-  readonly command: string;
-  readonly reason: string;
-}
 
 /** Where one scenario runs: starts commands on its cluster and records what they show. */
 export class Stage {
@@ -120,17 +111,25 @@ export class Stage {
   }
 }
 
-/** Plays the scenarios, one after the other, on all families at once; fails with every difference that is not listed. */
-export async function compareScenarios(
+/** Plays the scenarios with both releases of etcdctl, side by side: most of the time they wait for leases to end. */
+export async function compareReleases(
+  t: TestContext,
+  families: readonly Family[],
+  scenarios: Readonly<Record<string, Scenario>>,
+): Promise<void> {
+  for (const peer of ['3.4', '3.5'] as const) if ((await requireEtcd(t, peer)) === undefined) return;
+  await Promise.all((['3.4', '3.5'] as const).map(release => compareScenarios(t, release, families, scenarios)));
+}
+
+/** Plays the scenarios, one after the other, on all families at once; fails with every difference. */
+async function compareScenarios(
   t: TestContext,
   release: EtcdVersion,
   families: readonly Family[],
   scenarios: Readonly<Record<string, Scenario>>,
-  known: readonly ControlDifference[] = [],
 ): Promise<void> {
   const binaries = await requireEtcd(t, release);
   if (binaries === undefined) return;
-  for (const peer of ['3.4', '3.5'] as const) if ((await requireEtcd(t, peer)) === undefined) return;
   const subjects = await startSubjects(families, { members: 3 });
   try {
     const clusters = await Promise.all(subjects.map(subject => ControlledCluster.of(subject, binaries.control)));
@@ -141,10 +140,10 @@ export async function compareScenarios(
       await Promise.all(stages.map(stage => stage.close()));
       for (const [i, family] of families.entries()) {
         const outcome = played[i]!;
-        if (outcome.status === 'rejected') differing.push(`${title}, ${family}: ${outcome.reason}`);
-        const allowed = known.filter(one => one.family === family && (one.control ?? release) === release);
-        const differences = differencesOf(allowed, stages[0]!.results, stages[i]!.results);
-        differing.push(...differences.map(text => `${title}, ${family} and ${families[0]}:\n${text}`));
+        const where = `etcdctl ${release}, ${title}, ${family}`;
+        if (outcome.status === 'rejected') differing.push(`${where}: ${outcome.reason}`);
+        const differences = differencesOf(stages[0]!.results, stages[i]!.results);
+        differing.push(...differences.map(text => `${where} and ${families[0]}:\n${text}`));
       }
       if (differing.length > 0) assert.fail(differing.join('\n\n'));
     }
@@ -153,14 +152,9 @@ export async function compareScenarios(
   }
 }
 
-/** Every command whose result differs and may not, with both. */
-function differencesOf(
-  allowed: readonly ControlDifference[],
-  expected: readonly ControlResult[],
-  actual: readonly ControlResult[],
-): string[] {
+/** Every command whose result differs, with both. */
+function differencesOf(expected: readonly ControlResult[], actual: readonly ControlResult[]): string[] {
   return expected.flatMap((one, i) => {
-    if (allowed.some(known => known.command === one.command)) return [];
     try {
       assert.deepEqual(actual[i], one);
       return [];

@@ -6,9 +6,10 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { comparable } from './comparable.js';
-import type { Outcome, Side } from './differential.js';
+import type { Family, Outcome, Side } from './differential.js';
 import type { Message } from './messages.js';
 import type { Operation } from './programs.js';
+import { answersEarly, type Control, type WatcherLog, type WatchObservation } from './watch-run.js';
 
 interface Answer {
   readonly side: Side;
@@ -93,6 +94,55 @@ export function isKnownDifference(operation: Operation, left: Answer, right: Ans
   return knownDifferences.find(
     difference => difference.recognises(operation, left, right) || difference.recognises(operation, right, left),
   )?.name;
+}
+
+/** Where watches differ on purpose: what is left out of the comparison of one family with another. */
+export const watchDifferences: readonly {
+  readonly name: string;
+  readonly reason: string;
+  leavesOutControl?(family: Family, other: Family, control: Control): boolean;
+  leavesOutEvent?(family: Family, other: Family, watcher: WatcherLog, event: Message): boolean;
+}[] = [
+  {
+    name: 'progress before all watchers have begun',
+    reason:
+      'a progress request is answered only when every watcher of the stream has caught up (since 3.4.25, 3.5.8) and ' +
+      'has reached its start revision (etcd pull request 20229); 3.4.23 minds neither, 3.5.16 not the latter',
+    leavesOutControl: (family, other, { early }) =>
+      early !== undefined && answersEarly(family, early) && !answersEarly(other, early),
+  },
+  {
+    name: 'tombstone at the compacted revision',
+    reason: 'a delete at exactly the compacted revision can still be watched since 3.4.34, 3.5.16 and 3.6',
+    leavesOutEvent: (family, other, { compacted }, { type, kv }) =>
+      family !== 'etcd-3.4' && other === 'etcd-3.4' && type === 1 && (kv as Message).mod_revision === compacted,
+  },
+];
+
+/** What is compared of an observation with that of another family; `met` counts what was left out. */
+export function comparableWatches(one: WatchObservation, other: Family, met: Map<string, number>): Message {
+  const leftOut = (name: string) => met.set(name, (met.get(name) ?? 0) + 1);
+  const keptControl = (control: Control) => {
+    const known = watchDifferences.find(({ leavesOutControl }) => leavesOutControl?.(one.family, other, control));
+    if (known !== undefined) leftOut(known.name);
+    return known === undefined;
+  };
+  const keptEvent = (watcher: WatcherLog, event: Message) => {
+    const known = watchDifferences.find(({ leavesOutEvent }) => leavesOutEvent?.(one.family, other, watcher, event));
+    if (known !== undefined) leftOut(known.name);
+    return known === undefined;
+  };
+  return {
+    writes: one.writes.map(({ status, text, response }) => ({
+      status,
+      text,
+      response: response && comparable(response),
+    })),
+    streams: one.streams.map(({ controls, watchers }) => ({
+      controls: controls.filter(keptControl).map(({ response }) => comparable(response)),
+      watchers: watchers.map(log => log.events.filter(event => keptEvent(log, event))),
+    })),
+  };
 }
 
 const putRefusals = ['etcdserver: key not found', 'etcdserver: requested lease not found'];

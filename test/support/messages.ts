@@ -57,6 +57,9 @@ LeaseTimeToLiveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:granted
 LeaseLeasesRequest
 LeaseStatus 1:ID:int64
 LeaseLeasesResponse 1:header:ResponseHeader 2:leases:LeaseStatus*
+LeaseLeasesRequest
+LeaseLeasesResponse 1:header:ResponseHeader 2:leases:LeaseStatus*
+LeaseStatus 1:ID:int64
 StatusRequest
 StatusResponse 1:header:ResponseHeader 2:version:string 3:dbSize:int64 4:leader:uint64 5:raftIndex:uint64 \
  6:raftTerm:uint64 7:raftAppliedIndex:uint64 8:errors:string* 9:dbSizeInUse:int64 10:isLearner:bool

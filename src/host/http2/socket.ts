@@ -30,8 +30,9 @@ export interface Http2ListenerOptions {
 }
 
 const tickMs = 1_000;
-/** Segments kept for reuse by all connections of the process: 4 MiB. */
-const pool = new SegmentPool(64);
+/** Bytes of segments of either size that are kept for reuse by all connections of the process. */
+const keptSegmentBytes = 4 * 1024 * 1024;
+const pool = new SegmentPool(keptSegmentBytes);
 
 /** Accepts connections and tells HTTP/2 from HTTP/1. */
 export class Http2Listener {
@@ -113,6 +114,8 @@ export class Http2Listener {
       if (this.#sockets.size === 0) resolve();
     });
     this.#options.httpServer?.closeIdleConnections();
+    // Without any grace the connections break, as those of a killed process do: clients tell that from a goodbye.
+    if (graceMs === 0) for (const socket of this.#sockets) socket.destroy();
     for (const session of this.#sessions) session.connection.shutdown();
     const cut = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();

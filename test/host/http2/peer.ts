@@ -106,7 +106,7 @@ export class Peer {
   wakes = 0;
   /** What a new request does at once. */
   onRequest: ((request: Request) => void) | undefined = undefined;
-  readonly #pool = new SegmentPool(8);
+  readonly #pool = new SegmentPool(2 ** 19);
 
   /** `accept` replaces the recording of requests. */
   constructor(

@@ -177,17 +177,19 @@ describe('node:http2 as a client', () => {
   });
 });
 
-describe('a connection that is gone', () => {
-  it('leaves no timer behind', async t => {
+describe('a listener that was closed', () => {
+  it('leaves no timer of its connections behind', async t => {
+    const timersOf = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
+    const timersBefore = timersOf();
     const fixture = await Fixture.start(t);
     const session = fixture.session(t);
     await exchange(session, '/echo', Buffer.alloc(1));
-    const timersBefore = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
-    session.destroy();
-    const other = fixture.session(t);
-    while (fixture.listener.connections > 1) await exchange(other, '/echo', Buffer.alloc(1));
-    const timers = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
-    assert.ok(timers <= timersBefore, `${timers} timers after, ${timersBefore} before`);
+    session.request({ ':method': 'POST', ':path': '/never' }).on('error', () => {});
+    await exchange(session, '/echo', Buffer.alloc(1));
+    await fixture.listener.close(0);
+    // What a connection still writes is written in the round after.
+    for (let round = 0; round < 3; round += 1) await new Promise(resolve => setImmediate(resolve));
+    assert.equal(timersOf(), timersBefore);
   });
 });
 
