@@ -51,7 +51,7 @@ export class MemberHandle {
     this.#recipe = recipe;
     this.#doorbell = new Doorbell(recipe.doorbell);
     this.#callbacks = callbacks;
-    this.port = new MemberPort({ ready: () => this.#becomeReady(), log: callbacks.log });
+    this.port = new MemberPort({ ready: () => this.#becomeReady(), log: callbacks.log }, recipe.directory);
   }
 
   /** Resolves when this start of the member knows a leader and its attributes are published. */

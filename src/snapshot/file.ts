@@ -11,7 +11,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { equalBytes } from '../base/bytes.js';
-import { BboltError, type ByteSource } from './bbolt/format.js';
+import { BboltError, type ByteSource, PAGE_SIZE_DEFAULT } from './bbolt/format.js';
 import { DatabaseWriter, type WriterOptions } from './bbolt/writer.js';
 import { SnapshotError } from './schema.js';
 
@@ -95,6 +95,33 @@ export class SnapshotFile implements ByteSource {
 }
 
 /**
+ * A snapshot file in the making, on an empty file that is open for reading and writing: the writer gets every bucket and
+ * entry, in as many steps as it takes, then finish() completes the file.
+ */
+export class SnapshotFileWriter {
+  readonly writer: DatabaseWriter;
+  readonly #descriptor: number;
+  #position: number;
+
+  constructor(descriptor: number, options?: WriterOptions) {
+    this.#descriptor = descriptor;
+    this.#position = 2 * (options?.pageSize ?? PAGE_SIZE_DEFAULT);
+    this.writer = new DatabaseWriter(chunk => {
+      writeFully(descriptor, chunk, this.#position);
+      this.#position += chunk.length;
+    }, options);
+  }
+
+  /** The metas, known last, go to the front; the digest takes a second look at the file. Returns the file's length. */
+  finish(): number {
+    const { head, lengthBytes } = this.writer.finish();
+    writeFully(this.#descriptor, head, 0);
+    writeFully(this.#descriptor, digestOf(this.#descriptor, lengthBytes), lengthBytes);
+    return lengthBytes + DIGEST_BYTES;
+  }
+}
+
+/**
  * Writes a snapshot file with its digest: `fill` gives the writer every bucket and entry. Returns the file's length. On
  * any failure nothing is left, and a file that had the name before is untouched.
  */
@@ -103,37 +130,58 @@ export function writeSnapshotFile(
   fill: (writer: DatabaseWriter) => void,
   options?: WriterOptions,
 ): number {
-  const part = `${path}.part`;
-  const descriptor = openSync(part, 'w+', 0o600);
-  let open = true;
+  const file = new NewFile(path);
   try {
-    const length = writeDatabase(descriptor, fill, options);
-    writeFully(descriptor, digestOf(descriptor, length), length);
-    fsyncSync(descriptor);
-    closeSync(descriptor);
-    open = false;
-    renameSync(part, path);
-    syncDirectory(dirname(path));
-    return length + DIGEST_BYTES;
+    const snapshot = new SnapshotFileWriter(file.descriptor, options);
+    fill(snapshot.writer);
+    const length = snapshot.finish();
+    file.keep();
+    return length;
   } catch (error) {
-    if (open) closeSync(descriptor);
-    rmSync(part, { force: true });
+    file.abandon();
     throw error;
   }
 }
 
-/** The metas are known last and stand first: the digest takes a second look at the file. */
-function writeDatabase(descriptor: number, fill: (writer: DatabaseWriter) => void, options?: WriterOptions): number {
-  const headBytes = 2 * (options?.pageSize ?? 4096);
-  let position = headBytes;
-  const writer = new DatabaseWriter(chunk => {
-    writeFully(descriptor, chunk, position);
-    position += chunk.length;
-  }, options);
-  fill(writer);
-  const { head, lengthBytes } = writer.finish();
-  writeFully(descriptor, head, 0);
-  return lengthBytes;
+/** A file that appears under its name complete and synced, or not at all; until then it has the name with `.part`. */
+export class NewFile {
+  /** Open for reading and writing. */
+  readonly descriptor: number;
+  readonly #path: string;
+  #open = true;
+
+  /** What a former attempt left is overwritten. Throws the system's error. */
+  constructor(path: string) {
+    this.#path = path;
+    this.descriptor = openSync(this.partPath, 'w+', 0o600);
+  }
+
+  get partPath(): string {
+    return `${this.#path}.part`;
+  }
+
+  write(bytes: Uint8Array, position: number): void {
+    writeFully(this.descriptor, bytes, position);
+  }
+
+  /** Everything is written: on return it is on disk under its name. */
+  keep(): void {
+    fsyncSync(this.descriptor);
+    this.#close();
+    renameSync(this.partPath, this.#path);
+    syncDirectory(dirname(this.#path));
+  }
+
+  /** Nothing is left of it. Idempotent. */
+  abandon(): void {
+    this.#close();
+    rmSync(this.partPath, { force: true });
+  }
+
+  #close(): void {
+    if (this.#open) closeSync(this.descriptor);
+    this.#open = false;
+  }
 }
 
 function writeFully(descriptor: number, bytes: Uint8Array, position: number): void {
