@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The `kvorum` command: `kvorum [start] [flags]`, `kvorum snapshot check|status FILE`.
+ * The `kvorum` command: `kvorum [start] [flags]`, `kvorum snapshot save|status|check|restore FILE`.
  *
  * A start-up problem is one line on stderr that names the fix, and exit code 1.
  */
@@ -16,7 +16,7 @@ async function main(args: string[]): Promise<void> {
   if (verb === 'snapshot') {
     // Loaded when asked for: a start does without it.
     const { snapshotCommand } = await import('./snapshot.js');
-    process.exitCode = snapshotCommand(rest, { out: print, error: text => void process.stderr.write(text) });
+    process.exitCode = await snapshotCommand(rest, { out: print, error: text => void process.stderr.write(text) });
     return;
   }
   if (verb !== 'start')
@@ -42,6 +42,8 @@ function helpText(): string {
     'usage: kvorum [start] [flags]',
     '       kvorum snapshot check FILE',
     '       kvorum snapshot status FILE [-w simple|json|fields|table]',
+    '       kvorum snapshot save FILE [--endpoints HOST:PORT]',
+    '       kvorum snapshot restore FILE --data-dir DIR [--members N]',
     '',
     ...rows.map(([left, help]) => `${(left as string).padEnd(width)}${help}`),
     '',

@@ -1,30 +1,34 @@
 /**
- * `kvorum snapshot check|status FILE`: what is in a snapshot file, of kvorum or of etcd, and whether it is whole.
+ * `kvorum snapshot save|status|check|restore FILE`: snapshot files, of kvorum or of etcd.
  *
+ *   save     a running server's, of kvorum or of etcd (snapshot-save.ts)
+ *   restore  a new cluster's data directory (snapshot-restore.ts)
  *   check    every page, every record, the digest; one line for each problem and exit code 1, or one line that all is well
  *   status   hash, revision, keys and size as etcdctl prints them; -w simple, json, fields, table
  */
-import { parseArgs } from 'node:util';
 import { StartError } from '../host/data-directory.js';
 import { BboltError } from '../snapshot/bbolt/format.js';
 import { checkSnapshot } from '../snapshot/check.js';
 import { SnapshotFile } from '../snapshot/file.js';
 import { SnapshotError } from '../snapshot/schema.js';
 import { formatStatus, type StatusFormat, snapshotStatus, statusFormats } from '../snapshot/status.js';
+import { type Printer, readArgs } from './arguments.js';
+import { restoreCommand, restoreUsage } from './snapshot-restore.js';
+import { saveCommand, saveUsage } from './snapshot-save.js';
 
 const usage = [
   'usage: kvorum snapshot check FILE',
   '       kvorum snapshot status FILE [-w simple|json|fields|table]',
+  ...saveUsage,
+  ...restoreUsage,
   '',
 ].join('\n');
 
-interface Printer {
-  out(text: string): void;
-  error(text: string): void;
-}
-
-/** Runs a verb; returns the exit code. Throws StartError for a wrong command line and for a file that cannot be read. */
-export function snapshotCommand(args: readonly string[], print: Printer): number {
+/** Runs a verb; the exit code. Rejects with StartError for a wrong command line and for what cannot be done. */
+export async function snapshotCommand(args: readonly string[], print: Printer): Promise<number> {
+  const asksForHelp = args.includes('--help') || args.includes('-h');
+  if (args[0] === 'save' && !asksForHelp) return await saveCommand(args.slice(1), print);
+  if (args[0] === 'restore' && !asksForHelp) return await restoreCommand(args.slice(1), print);
   const { verb, file, format, help } = readArguments(args);
   if (help) {
     print.out(usage);
@@ -53,7 +57,7 @@ function readArguments(args: readonly string[]): Arguments {
   if (help) return { verb: 'check', file: '', format: 'simple', help };
   if (verb !== 'check' && verb !== 'status') {
     throw new StartError(
-      `unknown command snapshot ${verb ?? ''}; there are snapshot check FILE and snapshot status FILE`,
+      `unknown command snapshot ${verb ?? ''}; there are snapshot save, status, check and restore FILE`,
     );
   }
   if (file === undefined || others.length > 0) throw new StartError(`snapshot ${verb} takes one file`);
@@ -66,15 +70,7 @@ function readArguments(args: readonly string[]): Arguments {
 }
 
 function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: { 'write-out': { type: 'string', short: 'w' }, help: { type: 'boolean', short: 'h' } },
-      allowPositionals: true,
-    });
-  } catch (error) {
-    throw new StartError((error as Error).message.split('. ')[0] as string);
-  }
+  return readArgs(args, { 'write-out': { type: 'string', short: 'w' }, help: { type: 'boolean', short: 'h' } });
 }
 
 function check(path: string, print: Printer): number {

@@ -28,6 +28,7 @@ import { createLogger, logMemberRecord } from './logger.js';
 import { type HandleCallbacks, MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
 import { type ClusterOptions, memberName, peerUrl, type ResolvedOptions, resolveOptions } from './options.js';
+import { type SavedSnapshot, saveSnapshot } from './snapshots.js';
 
 /** Bytes of each ring between two members: room for one full append of the largest request, twice over. */
 const peerRingBytes = 8 * 1024 * 1024;
@@ -90,6 +91,7 @@ export class Cluster {
     const endpoints: Endpoint[] = [];
     let directory: DataDirectory | undefined;
     try {
+      if (options.fromSnapshot !== undefined) await restoreFor(resolved, options.fromSnapshot, path);
       directory = DataDirectory.open(path, { ephemeral });
       for (const address of resolved.listen)
         endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
@@ -133,6 +135,17 @@ export class Cluster {
       () => this.#preferredPort(),
       () => this.#closing !== undefined,
     );
+  }
+
+  /**
+   * Writes a snapshot of everything acknowledged so far to a file, in the form etcd restores. The file appears complete
+   * and checked, or not at all. Rejects with StartError or EtcdError.
+   */
+  async snapshot(path: string): Promise<SavedSnapshot> {
+    const port = this.#preferredPort();
+    // Answered when the member has applied everything that was committed.
+    await inProcessClient(() => port).get('\0');
+    return await saveSnapshot(port, path);
   }
 
   /** Stops everything in order. Calls after the first wait for the first. */
@@ -328,6 +341,19 @@ class Supervised implements ClusterMember {
   }
 }
 
+/** The name and peer URLs of a member where nothing else was said. */
+function foundingMember(position: number): { name: string; peerUrls: string[] } {
+  return { name: memberName(position), peerUrls: [peerUrl(position)] };
+}
+
+/** Makes the data directory that the cluster is going to open. */
+async function restoreFor(resolved: ResolvedOptions, file: string, dataDir: string): Promise<void> {
+  const { restoreSnapshot } = await import('./restore.js');
+  const members = resolved.listen.map((_, at) => foundingMember(at));
+  const { durable, quotaBackendBytes } = resolved.settings;
+  await restoreSnapshot({ file, dataDir, members, token: resolved.token, durable, quotaBackendBytes });
+}
+
 interface Founding {
   readonly clusterId: bigint;
   readonly identities: MemberIdentity[];
@@ -335,17 +361,18 @@ interface Founding {
 }
 
 function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: Endpoint[]): Founding {
-  const founding = resolved.listen.map((_, at) => ({ name: memberName(at), peerUrls: [peerUrl(at)] }));
+  const known = directory.describe();
+  const founding = resolved.listen.map((_, at) => known?.members[at] ?? foundingMember(at));
   const ids = bootstrapIds(
     founding.map(member => member.peerUrls),
     resolved.token,
   );
-  const identities = founding.map((member, at) => ({
-    ...member,
+  const identities = founding.map(({ name, peerUrls }, at) => ({
+    name,
+    peerUrls,
     id: ids.memberIds[at] as bigint,
     clientUrls: [(endpoints[at] as Endpoint).url],
   }));
-  const known = directory.describe();
   const description = known ?? {
     clusterId: ids.clusterId.toString(16),
     token: resolved.token,

@@ -216,6 +216,11 @@ function syncDirectory(path: string): void {
   }
 }
 
+/** Makes a directory's own name durable. */
+export function syncParent(path: string): void {
+  syncDirectory(dirname(path));
+}
+
 function reason(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? String(error);
 }

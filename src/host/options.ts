@@ -14,6 +14,8 @@ export interface ClusterOptions {
   readonly dataDir?: string;
   /** A temporary directory, removed on close; writes are not synced to disk. */
   readonly ephemeral?: boolean;
+  /** A snapshot file, of kvorum or of etcd, that a new cluster begins with; `dataDir` must not hold one yet. */
+  readonly fromSnapshot?: string;
   /** Client port of each member on 127.0.0.1; 0 picks a free one. Default: free ones. */
   readonly ports?: readonly number[];
   /** Client URL of each member (http://host:port); instead of `ports`. */

@@ -37,6 +37,9 @@ export class SnapshotFailure extends Error {
   }
 }
 
+/** What was written: bytes of the file with its digest, records, and the revision it is as of. */
+export type SavedSnapshot = EncodedSnapshot;
+
 export interface Spooled extends EncodedSnapshot {
   /** Of the file, which has no name any more; the reader's to close. */
   readonly descriptor: number;
@@ -62,7 +65,7 @@ export async function spoolSnapshot(port: MemberPort, signal: AbortSignal): Prom
 }
 
 /** A snapshot under a name, read again and found whole before it appears there. Rejects as spoolSnapshot does. */
-export function saveSnapshot(port: MemberPort, path: string, signal?: AbortSignal): Promise<EncodedSnapshot> {
+export function saveSnapshot(port: MemberPort, path: string, signal?: AbortSignal): Promise<SavedSnapshot> {
   return encodeState(port, { path }, signal);
 }
 
@@ -78,7 +81,7 @@ async function encodeState(
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
     const task: EncodeTask = { target, port: channel.port2 };
-    const encoded = await runTask<EncodedSnapshot>('encodeSnapshot', task);
+    const encoded = await runTask('encodeSnapshot', task);
     return { ...encoded, version: feed.version };
   } catch (error) {
     feed.giveUp(error as Error);

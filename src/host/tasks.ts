@@ -4,9 +4,8 @@
  * Two at a time: what waits for a thread has begun nothing yet. A thread that has been idle for a while ends by itself;
  * none is ended from outside, for it may have a store open.
  */
-import type { MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import type { TaskOutcome } from '../transport/tasks.js';
+import type { EncodedSnapshot, EncodeTask, RestoredSnapshot, RestoreTask, TaskOutcome } from '../transport/tasks.js';
 import { StartError } from './data-directory.js';
 
 const threadsMax = 2;
@@ -14,12 +13,18 @@ const idleMs = 5_000;
 
 const workerUrl = new URL('../../workers/task.js', import.meta.url).href;
 
+/** The jobs: what each is given, and what it finds out. */
+interface Tasks {
+  readonly encodeSnapshot: readonly [EncodeTask, EncodedSnapshot];
+  readonly restoreSnapshot: readonly [RestoreTask, RestoredSnapshot];
+}
+
 let pool: Promise<Piscina> | undefined;
 
 /** Runs a job of workers/task.ts; its ports move to the thread. Rejects with StartError, one line, when it cannot be. */
-export async function runTask<Value>(name: string, task: { readonly port: MessagePort }): Promise<Value> {
+export async function runTask<Name extends keyof Tasks>(name: Name, task: Tasks[Name][0]): Promise<Tasks[Name][1]> {
   pool ??= createPool();
-  const outcome: TaskOutcome<Value> = await (await pool).run(task, { name, transferList: [task.port] });
+  const outcome: TaskOutcome<Tasks[Name][1]> = await (await pool).run(task, { name, transferList: [task.port] });
   if ('problem' in outcome) throw new StartError(outcome.problem);
   return outcome.value;
 }

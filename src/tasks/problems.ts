@@ -5,14 +5,16 @@ import { StorageError } from '../member/store/storage-error.js';
 import { BboltError } from '../snapshot/bbolt/format.js';
 import { SnapshotError } from '../snapshot/schema.js';
 
-/** The error's one line for whoever asked; an error that no file or disk explains is thrown on. */
-export function messageOf(error: unknown): string {
-  const known =
-    error instanceof SnapshotError ||
-    error instanceof BboltError ||
-    error instanceof StorageError ||
-    // The operating system's: no space, no permission, a failing disk.
-    (error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === 'string');
-  if (!known) throw error;
-  return (error as Error).message;
+/**
+ * The error's one line for whoever asked, with the name of the snapshot file if that is to blame; an error that no file
+ * or disk explains is thrown on.
+ */
+export function messageOf(error: unknown, file = ''): string {
+  if (error instanceof SnapshotError || error instanceof BboltError) {
+    return error.message.includes(file) ? error.message : `${file}: ${error.message}`;
+  }
+  // The operating system's: no space, no permission, a failing disk.
+  const isSystems = error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === 'string';
+  if (error instanceof StorageError || isSystems) return (error as Error).message;
+  throw error;
 }

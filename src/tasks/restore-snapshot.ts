@@ -12,6 +12,7 @@
  * cluster. Memory: one commit.
  */
 import * as path from 'node:path';
+import { QUOTA_BYTES_DEFAULT } from '../member/apply/quota.js';
 import { RaftLog } from '../member/log/raft-log.js';
 import { type BootstrapLog, bootstrapLog } from '../member/membership/bootstrap.js';
 import { Members } from '../member/membership/members.js';
@@ -39,7 +40,7 @@ export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<Re
     const taken = await restoreMembers(file, task);
     return { value: { records: taken.records, revision: taken.revision, bytes: file.length } };
   } catch (error) {
-    return { problem: messageOf(error) };
+    return { problem: messageOf(error, task.path) };
   } finally {
     file?.close();
     task.port.close();
@@ -55,7 +56,7 @@ function checkDigest(file: SnapshotFile, { skipHashCheck }: RestoreTask): void {
 
 async function restoreMembers(file: SnapshotFile, task: RestoreTask): Promise<TakenState> {
   const founding = bootstrapLog(task.members);
-  const sizes = { mapSizeBytes: mapSizeFor(Math.max(task.quotaBytes, file.length)), durable: task.durable };
+  const sizes = { mapSizeBytes: mapSizeBytes(file, task), durable: task.durable };
   let first: { directory: string; taken: TakenState } | undefined;
   for (const { id, name } of task.members) {
     const directory = path.join(task.directory, name);
@@ -84,8 +85,8 @@ async function makeState(
   directory: string,
   stamp: Stamp,
 ): Promise<TakenState> {
-  const mapSizeBytes = mapSizeFor(Math.max(task.quotaBytes, file.length));
-  const store = StateStore.open({ directory, stamp, mapSizeBytes, durable: task.durable });
+  const sizes = { mapSizeBytes: mapSizeBytes(file, task), durable: task.durable };
+  const store = StateStore.open({ directory, stamp, ...sizes });
   try {
     const taken = takeInto(store, file, task);
     const members = new Members(store, 0);
@@ -113,4 +114,9 @@ function takeInto(store: StateStore, file: SnapshotFile, { bumpRevision, port }:
     if (step.done === true) return step.value;
     if (store.pendingBytes >= commitBytesMax || store.pendingOperations >= commitOperationsMax) store.commit();
   }
+}
+
+/** A file may be larger than the quota of the cluster it becomes. */
+function mapSizeBytes(file: SnapshotFile, { quotaBackendBytes }: RestoreTask): number {
+  return mapSizeFor(Math.max(quotaBackendBytes > 0 ? quotaBackendBytes : QUOTA_BYTES_DEFAULT, file.length));
 }

@@ -71,7 +71,8 @@ export interface RestoreTask {
   readonly bumpRevision: number;
   /** Whether the stores are synced. */
   readonly durable: boolean;
-  readonly quotaBytes: number;
+  /** As in MemberSettings. */
+  readonly quotaBackendBytes: number;
   /** Hears RestoreProgress now and then. */
   readonly port: MessagePort;
 }
