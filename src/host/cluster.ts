@@ -21,6 +21,7 @@ import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { createLink, type LinkBuffers } from '../transport/layout.js';
 import { bootstrapIds } from '../wire/ids.js';
+import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
@@ -69,6 +70,7 @@ export class Cluster {
   readonly #directory: DataDirectory;
   readonly #supervised: Supervised[];
   readonly #doorbell: Doorbell;
+  #backups: Backups | undefined;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
@@ -91,6 +93,7 @@ export class Cluster {
     const endpoints: Endpoint[] = [];
     let directory: DataDirectory | undefined;
     try {
+      if (resolved.backup !== undefined) prepareBackups(resolved.backup);
       if (options.fromSnapshot !== undefined) await restoreFor(resolved, options.fromSnapshot, path);
       directory = DataDirectory.open(path, { ephemeral });
       for (const address of resolved.listen)
@@ -102,6 +105,7 @@ export class Cluster {
       const cluster = new Cluster(directory, supervised, new Doorbell(doorbellBuffer), logger);
       await cluster.#boot(threads);
       if (!description.complete) directory.record({ ...description, complete: true });
+      if (resolved.backup !== undefined) cluster.#backUp(resolved.backup, description.clusterId);
       return cluster;
     } catch (error) {
       await Promise.all(threads.map(thread => thread.abandon()));
@@ -141,11 +145,11 @@ export class Cluster {
    * Writes a snapshot of everything acknowledged so far to a file, in the form etcd restores. The file appears complete
    * and checked, or not at all. Rejects with StartError or EtcdError.
    */
-  async snapshot(path: string): Promise<SavedSnapshot> {
+  async snapshot(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<SavedSnapshot> {
     const port = this.#preferredPort();
     // Answered when the member has applied everything that was committed.
-    await inProcessClient(() => port).get('\0');
-    return await saveSnapshot(port, path);
+    await inProcessClient(() => port).get('\0', options);
+    return await saveSnapshot(port, path, options.signal);
   }
 
   /** Stops everything in order. Calls after the first wait for the first. */
@@ -216,7 +220,13 @@ export class Cluster {
     return (member ?? (this.#supervised[0] as Supervised)).handle.port;
   }
 
+  #backUp(settings: BackupSettings, clusterId: string): void {
+    const save = (path: string, signal: AbortSignal) => this.snapshot(path, { signal });
+    this.#backups = new Backups(settings, clusterId, save, this.logger);
+  }
+
   async #close(): Promise<void> {
+    await this.#backups?.stop();
     await Promise.all(this.#supervised.map(member => member.endpointClose(closeGraceMs)));
     await this.#stopMembers();
     this.#directory.close();

@@ -99,7 +99,7 @@ export class DataDirectory {
 }
 
 /** Not mkdir's own `recursive`: where a parent cannot hold directories (/proc) that one never returns. */
-function makeDirectories(path: string): void {
+export function makeDirectories(path: string): void {
   if (existsSync(path)) return;
   const parent = dirname(path);
   if (parent !== path) makeDirectories(parent);

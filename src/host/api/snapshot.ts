@@ -1,7 +1,7 @@
 /**
  * Maintenance.Snapshot: a snapshot file in etcd's chunks.
  *
- *     request -> the file is made -> SnapshotResponse { remaining_bytes, blob: 32768 bytes, version }* -> its SHA-256 -> end
+ *     request -> the file is made -> { remaining_bytes, blob: 32768 bytes, version }* -> { its SHA-256 } -> end
  *
  * remaining_bytes counts down without the digest. The file is read as the client's connection takes it.
  */
