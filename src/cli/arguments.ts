@@ -18,7 +18,7 @@ export function readArgs<Options extends NonNullable<ParseArgsConfig['options']>
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true });
   } catch (error) {
-    throw new StartError((error as Error).message.split('. ')[0] as string);
+    throw new StartError((error as Error).message.split(/\.\s/)[0] as string);
   }
 }
 
