@@ -36,7 +36,8 @@ export async function encodeSnapshot({ target, port }: EncodeTask): Promise<Task
     }
     return { value: encoded };
   } catch (error) {
-    return { problem: messageOf(error) };
+    const problem = messageOf(error);
+    return { problem: 'path' in target ? `cannot write ${target.path}: ${problem}` : problem };
   } finally {
     file?.abandon();
     port.close();
