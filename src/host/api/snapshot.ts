@@ -15,6 +15,8 @@ import { SnapshotFailure, type Spooled, spoolSnapshot } from '../snapshots.js';
 
 export const snapshotChunkBytes = 32_768;
 const digestBytes = 32;
+/** Of the file at a time: a whole number of chunks. */
+const readBytes = 16 * snapshotChunkBytes;
 
 const readFile = promisify(read);
 
@@ -83,19 +85,21 @@ class SnapshotCall implements CallListener {
 
   async #send({ descriptor, bytes, version }: Spooled): Promise<void> {
     const databaseBytes = bytes - digestBytes;
-    const chunk = new Uint8Array(snapshotChunkBytes);
+    const buffer = new Uint8Array(readBytes);
     for (let position = 0; position < bytes; ) {
-      // The last message is the digest alone.
-      const end = position < databaseBytes ? databaseBytes : bytes;
-      const wanted = Math.min(snapshotChunkBytes, end - position);
-      const { bytesRead } = await readFile(descriptor, chunk, 0, wanted, position);
+      const { bytesRead } = await readFile(descriptor, buffer, 0, Math.min(readBytes, bytes - position), position);
       if (bytesRead === 0) throw new Error('the file became shorter while it was read');
-      this.#gone.signal.throwIfAborted();
+      for (let at = 0; at < bytesRead; ) {
+        // The last message is the digest alone.
+        const left = position + at < databaseBytes ? databaseBytes - position - at : bytes - position - at;
+        const blob = buffer.subarray(at, at + Math.min(snapshotChunkBytes, left, bytesRead - at));
+        at += blob.length;
+        const remaining = BigInt(Math.max(0, databaseBytes - position - at));
+        const message = encode('etcdserverpb.SnapshotResponse', { remaining_bytes: remaining, blob, version });
+        this.#gone.signal.throwIfAborted();
+        if (!this.#call.sendMessage(message, true)) await this.#drain();
+      }
       position += bytesRead;
-      const remaining = Math.max(0, databaseBytes - position);
-      const blob = chunk.subarray(0, bytesRead);
-      const message = encode('etcdserverpb.SnapshotResponse', { remaining_bytes: BigInt(remaining), blob, version });
-      if (!this.#call.sendMessage(message, true)) await this.#drain();
     }
   }
 

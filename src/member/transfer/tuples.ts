@@ -5,11 +5,10 @@
  * come. Memory: one frame, or the longest tuple.
  */
 import { compareBytes } from '../../base/bytes.js';
-import { crc32c } from '../../base/crc32c.js';
 import { viewOf } from '../store/numbers.js';
 import { FIRST_KEY } from '../store/schema.js';
 import { StorageError, StorageErrorKind } from '../store/storage-error.js';
-import { decodeEnd, FrameKind, openFrame, type StreamEnd, TUPLE_HEADER_BYTES } from './frame.js';
+import { decodeEnd, FrameKind, openFrame, type StreamEnd, streamChecksum, TUPLE_HEADER_BYTES } from './frame.js';
 
 /** Key and value are the visitor's to keep. */
 export type TupleVisitor = (key: Uint8Array, value: Uint8Array) => void;
@@ -37,8 +36,10 @@ export class TupleStream {
     if (this.#end !== undefined) throw brokenStream('a frame after the end');
     this.#sequence += 1;
     if (kind === FrameKind.End) this.#end = decodeEnd(payload);
-    else if (kind === FrameKind.Data) this.#takeBytes(payload);
-    else throw brokenStream(`a frame of unknown kind ${kind}`);
+    else if (kind === FrameKind.Data) {
+      this.#checksum = streamChecksum(frame, this.#checksum);
+      this.#takeBytes(payload);
+    } else throw brokenStream(`a frame of unknown kind ${kind}`);
   }
 
   /** The stream is over. Throws StorageError `corrupt` when a part is missing. */
@@ -52,7 +53,6 @@ export class TupleStream {
   }
 
   #takeBytes(payload: Uint8Array): void {
-    this.#checksum = crc32c(payload, this.#checksum);
     this.#carry.push(payload.slice());
     this.#carryBytes += payload.length;
     if (this.#carryBytes < this.#awaitedBytes) return;
