@@ -35,6 +35,7 @@ export {
   type LockOptions,
   OwnershipLostError,
   type Range,
+  type SnapshotPiece,
   type Transaction,
   type Watch,
   type WatchBatch,
@@ -45,3 +46,4 @@ export { type ConnectOptions, connect, type TlsOptions } from './client/connect.
 export type { AddMemberOptions, Cluster, ClusterMember } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
 export type { ClusterOptions, LogLevel } from './host/options.js';
+export type { SavedSnapshot } from './host/snapshots.js';

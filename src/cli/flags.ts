@@ -82,6 +82,9 @@ export const flags: readonly Flag[] = [
     help: 'hosts that a cleartext HTTP request may be for (default *)',
   },
   { name: 'enable-grpc-gateway', kind: 'boolean', placeholder: '', help: 'the JSON API under /v3/ (default true)' },
+  { name: 'backup-dir', kind: 'text', placeholder: 'DIR', help: 'where snapshot files are written in the background' },
+  { name: 'backup-interval', kind: 'duration', placeholder: 'TIME', help: 'how often (default 1h)' },
+  { name: 'backup-retention', kind: 'number', placeholder: 'N', help: 'how many of them are kept (default 24)' },
   {
     name: 'log-level',
     kind: 'text',
@@ -169,6 +172,9 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     cors: listOf(values, 'cors'),
     hostWhitelist: listOf(values, 'host-whitelist'),
     enableGrpcGateway: optionalBooleanOf(values, 'enable-grpc-gateway'),
+    backupDir: values.get('backup-dir'),
+    backupIntervalMs: durationOf(values, 'backup-interval'),
+    backupRetention: numberOf(values, 'backup-retention'),
     logLevel: level as LogLevel,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;

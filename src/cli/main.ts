@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The `kvorum` command: `kvorum [start] [flags]`.
+ * The `kvorum` command: `kvorum [start] [flags]`, `kvorum snapshot save|status|check|restore FILE`.
  *
  * A start-up problem is one line on stderr that names the fix, and exit code 1.
  */
@@ -13,7 +13,14 @@ async function main(args: string[]): Promise<void> {
   const verb = args[0] !== undefined && !args[0].startsWith('-') ? args[0] : 'start';
   const rest = verb === args[0] ? args.slice(1) : args;
   if (verb === 'help') return print(helpText());
-  if (verb !== 'start') throw new StartError(`unknown command ${verb}; the one command is start, see kvorum --help`);
+  if (verb === 'snapshot') {
+    // Loaded when asked for: a start does without it.
+    const { snapshotCommand } = await import('./snapshot.js');
+    process.exitCode = await snapshotCommand(rest, { out: print, error: text => void process.stderr.write(text) });
+    return;
+  }
+  if (verb !== 'start')
+    throw new StartError(`unknown command ${verb}; there are start and snapshot, see kvorum --help`);
   const values = readFlags(
     rest.map(argument => (argument === '-h' ? '--help' : argument)),
     process.env,
@@ -33,6 +40,10 @@ function helpText(): string {
     'kvorum: a whole etcd cluster in one process',
     '',
     'usage: kvorum [start] [flags]',
+    '       kvorum snapshot check FILE',
+    '       kvorum snapshot status FILE [-w simple|json|fields|table]',
+    '       kvorum snapshot save FILE [--endpoints HOST:PORT]',
+    '       kvorum snapshot restore FILE --data-dir DIR [--members N]',
     '',
     ...rows.map(([left, help]) => `${(left as string).padEnd(width)}${help}`),
     '',

@@ -52,6 +52,7 @@ import {
   type PutResult,
   type RangeResult,
 } from './results.js';
+import { readSnapshot, type SnapshotPiece } from './snapshot.js';
 import { decodeTxnResult, encodeTxn, type Transaction, type TxnResult } from './transaction.js';
 import { Watch, type WatchOptions } from './watch.js';
 
@@ -64,6 +65,7 @@ export type { Lock, LockOptions } from './lock.js';
 export type { Bytes, Range } from './ranges.js';
 export type { DeleteOptions, GetOptions, LeaseRef, PutOptions, RangeOptions } from './requests.js';
 export { type DeleteResult, KeyValue, type PutResult, type RangeResult, type ResponseHeader } from './results.js';
+export type { SnapshotPiece } from './snapshot.js';
 export type { Comparison, Operation, OperationResult, Transaction, TxnResult } from './transaction.js';
 export type { Watch, WatchBatch, WatchOptions } from './watch.js';
 export type { WatchEvent } from './watch-messages.js';
@@ -215,6 +217,11 @@ export class EtcdClient {
       dbSizeQuotaBytes: Number(status.dbSizeQuota),
       errors: status.errors,
     };
+  }
+
+  /** A snapshot of the member that is asked, as the pieces of a file that etcd restores; see snapshot.ts. */
+  snapshot(options?: CallOptions): AsyncGenerator<SnapshotPiece, void> {
+    return readSnapshot(this.channel, options);
   }
 
   /** The members of the cluster, ascending by id. */

@@ -19,6 +19,7 @@ import type { EtcdClient } from '../client/client.js';
 import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport/control.js';
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { bootstrapIds } from '../wire/ids.js';
+import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
@@ -36,6 +37,7 @@ import {
   resolveOptions,
 } from './options.js';
 import { type AddMemberOptions, Roster } from './roster.js';
+import { type SavedSnapshot, saveSnapshot } from './snapshots.js';
 import { type ClusterMember, closeGraceMs, Supervised } from './supervised.js';
 
 export type { AddMemberOptions } from './roster.js';
@@ -52,6 +54,7 @@ export class Cluster {
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
   readonly #doorbell: Doorbell;
+  #backups: Backups | undefined;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
@@ -81,6 +84,8 @@ export class Cluster {
     const endpoints: Endpoint[] = [];
     let directory: DataDirectory | undefined;
     try {
+      if (resolved.backup !== undefined) prepareBackups(resolved.backup);
+      if (options.fromSnapshot !== undefined) await restoreFor(resolved, options.fromSnapshot, path);
       directory = DataDirectory.open(path, { ephemeral });
       const addresses = addressesOf(resolved, directory.describe());
       for (const address of addresses) endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
@@ -90,6 +95,7 @@ export class Cluster {
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
+      if (resolved.backup !== undefined) cluster.#backUp(resolved.backup, founding.description.clusterId);
       return cluster;
     } catch (error) {
       await Promise.all(threads.map(thread => thread.abandon()));
@@ -141,6 +147,17 @@ export class Cluster {
       () => this.#preferredPort(),
       () => this.#closing !== undefined,
     );
+  }
+
+  /**
+   * Writes a snapshot of everything acknowledged so far to a file, in the form etcd restores. The file appears complete
+   * and checked, or not at all. Rejects with StartError or EtcdError.
+   */
+  async snapshot(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<SavedSnapshot> {
+    const port = this.#preferredPort();
+    // Answered when the member has applied everything that was committed.
+    await inProcessClient(() => port).get('\0', options);
+    return await saveSnapshot(port, path, options.signal);
   }
 
   /** Stops everything in order. Calls after the first wait for the first. */
@@ -214,7 +231,13 @@ export class Cluster {
     return (member ?? (this.#supervised[0] as Supervised)).handle.port;
   }
 
+  #backUp(settings: BackupSettings, clusterId: string): void {
+    const save = (path: string, signal: AbortSignal) => this.snapshot(path, { signal });
+    this.#backups = new Backups(settings, clusterId, save, this.logger);
+  }
+
   async #close(): Promise<void> {
+    await this.#backups?.stop();
     await this.#roster.close();
     await Promise.all(this.#supervised.map(member => member.endpointClose(closeGraceMs)));
     await this.#stopMembers();
@@ -233,6 +256,19 @@ export class Cluster {
 /** The drain loop's heartbeat when nothing rings. */
 const idleWaitMs = 500;
 
+/** The name and peer URLs of a member where nothing else was said. */
+function foundingMember(position: number): { name: string; peerUrls: string[] } {
+  return { name: memberName(position), peerUrls: [peerUrl(position)] };
+}
+
+/** Makes the data directory that the cluster is going to open. */
+async function restoreFor(resolved: ResolvedOptions, file: string, dataDir: string): Promise<void> {
+  const { restoreSnapshot } = await import('./restore.js');
+  const members = resolved.listen.map((_, at) => foundingMember(at));
+  const { durable, quotaBackendBytes } = resolved.settings;
+  await restoreSnapshot({ file, dataDir, members, token: resolved.token, durable, quotaBackendBytes });
+}
+
 interface Founding {
   readonly clusterId: bigint;
   /** The members the cluster was founded with. */
@@ -249,13 +285,18 @@ function addressesOf(resolved: ResolvedOptions, known: ClusterDescription | unde
 }
 
 function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: readonly Endpoint[]): Founding {
-  const founding = resolved.listen.map((_, at) => ({ name: memberName(at), peerUrls: [peerUrl(at)] }));
+  const known = directory.describe();
+  const founding = resolved.listen.map((_, at) => known?.members[at] ?? foundingMember(at));
   const ids = bootstrapIds(
     founding.map(member => member.peerUrls),
     resolved.token,
   );
-  const identities = founding.map((member, at) => ({ ...member, id: ids.memberIds[at] as bigint, clientUrls: [] }));
-  const known = directory.describe();
+  const identities = founding.map(({ name, peerUrls }, at) => ({
+    name,
+    peerUrls,
+    id: ids.memberIds[at] as bigint,
+    clientUrls: [],
+  }));
   const description: Omit<ClusterDescription, 'formatVersion'> = known ?? {
     clusterId: ids.clusterId.toString(16),
     token: resolved.token,

@@ -121,7 +121,7 @@ export class DataDirectory {
 }
 
 /** Not mkdir's own `recursive`: where a parent cannot hold directories (/proc) that one never returns. */
-function makeDirectories(path: string): void {
+export function makeDirectories(path: string): void {
   if (existsSync(path)) return;
   const parent = dirname(path);
   if (parent !== path) makeDirectories(parent);
@@ -236,6 +236,11 @@ function syncDirectory(path: string): void {
   } finally {
     closeSync(directory);
   }
+}
+
+/** Makes a directory's own name durable. */
+export function syncParent(path: string): void {
+  syncDirectory(dirname(path));
 }
 
 function reason(error: unknown): string {

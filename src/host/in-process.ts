@@ -13,8 +13,10 @@ import {
 } from '../client/channel.js';
 import { ClosedError, createClient, type EtcdClient } from '../client/client.js';
 import { CreditReturn } from '../transport/stream-credit.js';
-import { EtcdErrorCode, etcdError } from '../wire/errors.js';
-import type { Method } from '../wire/methods.js';
+import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
+import { Method } from '../wire/methods.js';
+import { openSnapshot, type SnapshotAnswer } from './api/snapshot.js';
+import type { CallListener } from './grpc/call.js';
 import type { MemberPort, StreamWaiter, Waiter } from './member-port.js';
 
 /**
@@ -23,10 +25,11 @@ import type { MemberPort, StreamWaiter, Waiter } from './member-port.js';
  */
 export function inProcessClient(port: () => MemberPort, isClosed: () => boolean = () => false): EtcdClient {
   let closed = false;
-  const streams = new Set<InProcessStream>();
+  const streams = new Set<OpenStream>();
   const channel: Channel = {
     stream: (method, listener, options) => {
       if (closed || isClosed()) return closedStream(listener);
+      if (method === Method.Snapshot) return new InProcessSnapshot(port(), listener, streams);
       return new InProcessStream(port(), method, listener, options ?? {}, streams);
     },
     unary: (method, request, options) =>
@@ -113,12 +116,17 @@ class InProcessCall implements Waiter {
   }
 }
 
+/** What a client's close ends. */
+interface OpenStream {
+  close(): void;
+}
+
 class InProcessStream implements ClientStream, StreamWaiter {
   readonly #listener: StreamListener;
   readonly #port: MemberPort;
   readonly #credit = new CreditReturn();
   /** The client's open streams, this one among them. */
-  readonly #siblings: Set<InProcessStream>;
+  readonly #siblings: Set<OpenStream>;
   readonly #streamId: number;
   #paused = false;
   #cancelled = false;
@@ -128,7 +136,7 @@ class InProcessStream implements ClientStream, StreamWaiter {
     method: Method,
     listener: StreamListener,
     options: StreamOptions,
-    siblings: Set<InProcessStream>,
+    siblings: Set<OpenStream>,
   ) {
     this.#listener = listener;
     this.#port = port;
@@ -197,6 +205,74 @@ class InProcessStream implements ClientStream, StreamWaiter {
 
   #giveBack(bytes: number): void {
     if (bytes > 0) this.#port.credit(this.#streamId, bytes);
+  }
+}
+
+/** A snapshot is not the member's own stream: it is answered here, as a call from outside is. */
+class InProcessSnapshot implements ClientStream, SnapshotAnswer {
+  readonly #listener: StreamListener;
+  readonly #siblings: Set<OpenStream>;
+  readonly #call: CallListener;
+  #paused = false;
+  #over = false;
+
+  constructor(port: MemberPort, listener: StreamListener, siblings: Set<OpenStream>) {
+    this.#listener = listener;
+    this.#siblings = siblings;
+    this.#call = openSnapshot(this, port);
+    siblings.add(this);
+  }
+
+  // The caller's end (ClientStream).
+
+  send(request: Uint8Array): void {
+    this.#call.message(request);
+  }
+
+  halfClose(): void {
+    this.#call.halfClose();
+  }
+
+  cancel(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#siblings.delete(this);
+    this.#call.cancel('client');
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#call.drain?.();
+  }
+
+  // What answers (SnapshotAnswer).
+
+  sendMessage(message: Uint8Array): boolean {
+    if (!this.#over) this.#listener.message(message);
+    return !this.#paused;
+  }
+
+  end(code: number, text: string): void {
+    if (code === GrpcCode.Ok) this.#end(undefined);
+    else this.#end(new EtcdError(code, text));
+  }
+
+  /** The client is closed. */
+  close(): void {
+    if (this.#over) return;
+    this.cancel();
+    this.#listener.end(new ClosedError());
+  }
+
+  #end(error: EtcdError | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#siblings.delete(this);
+    this.#listener.end(error);
   }
 }
 

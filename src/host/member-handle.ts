@@ -66,7 +66,7 @@ export class MemberHandle {
     this.#doorbell = new Doorbell(recipe.doorbell);
     this.#callbacks = callbacks;
     const { log, members } = callbacks;
-    this.port = new MemberPort({ ready: () => this.#becomeReady(), log, members });
+    this.port = new MemberPort({ ready: () => this.#becomeReady(), log, members }, recipe.directory);
   }
 
   /** Resolves when this start of the member knows a leader and its attributes are published. */

@@ -63,14 +63,17 @@ const creditBytes = new Uint8Array(4);
 const recordsPerDrain = 4096;
 
 export class MemberPort {
+  /** The member's data directory. */
+  readonly directory: string;
   readonly #pending = new PendingTable<Waiter | StreamWaiter>();
   readonly #events: PortEvents;
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
   #flushScheduled = false;
 
-  constructor(events: PortEvents) {
+  constructor(events: PortEvents, directory: string) {
     this.#events = events;
+    this.directory = directory;
   }
 
   /** A member thread was started on these rings. */

@@ -5,6 +5,7 @@
  * the text is etcd's.
  */
 import type { MemberSettings } from '../transport/control.js';
+import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
 
 export interface ClusterOptions {
@@ -14,6 +15,14 @@ export interface ClusterOptions {
   readonly dataDir?: string;
   /** A temporary directory, removed on close; writes are not synced to disk. */
   readonly ephemeral?: boolean;
+  /** A snapshot file, of kvorum or of etcd, that a new cluster begins with; `dataDir` must not hold one yet. */
+  readonly fromSnapshot?: string;
+  /** Where snapshot files are written in the background; default: nowhere. */
+  readonly backupDir?: string;
+  /** How often; default one hour, at least one second. */
+  readonly backupIntervalMs?: number;
+  /** How many of them are kept; default 24. */
+  readonly backupRetention?: number;
   /** Client port of each member on 127.0.0.1; 0 picks a free one. Default: free ones. */
   readonly ports?: readonly number[];
   /** Client URL of each member (http://host:port); instead of `ports`. */
@@ -75,6 +84,7 @@ export interface ResolvedOptions {
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
   readonly http: HttpSettings;
+  readonly backup: BackupSettings | undefined;
 }
 
 /** Client ports of etcd's own Procfile, continued to seven members. */
@@ -129,7 +139,24 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
     },
+    backup: backupSettings(options),
   };
+}
+
+function backupSettings(options: ClusterOptions): BackupSettings | undefined {
+  const { backupDir, backupIntervalMs = 3_600_000, backupRetention = 24 } = options;
+  if (backupDir === undefined) {
+    if (options.backupIntervalMs === undefined && options.backupRetention === undefined) return undefined;
+    throw new StartError('--backup-interval and --backup-retention need a --backup-dir');
+  }
+  if (backupDir === '') throw new StartError('--backup-dir is empty; name a directory');
+  if (!Number.isSafeInteger(backupIntervalMs) || backupIntervalMs < 1_000) {
+    throw new StartError(`--backup-interval must be at least 1s, not ${backupIntervalMs}ms; use 1h`);
+  }
+  if (!Number.isSafeInteger(backupRetention) || backupRetention < 1) {
+    throw new StartError(`--backup-retention must be a whole number of files, at least 1, not ${backupRetention}`);
+  }
+  return { directory: backupDir, intervalMs: backupIntervalMs, retention: backupRetention };
 }
 
 function memberSettings(options: ClusterOptions): MemberSettings {

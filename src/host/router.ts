@@ -1,14 +1,16 @@
 /**
  * From a gRPC call to a member's ring and back. One router per endpoint: the member whose endpoint was called answers.
  *
- * Request bytes go to the member as they came; the main thread decodes nothing of them. Two services are answered here:
- * health checks speak of the server, not of the store; locks and elections are recipes over the member's own calls.
+ * Request bytes go to the member as they came; the main thread decodes nothing of them. What is answered here: health
+ * checks, which speak of the server, not of the store; locks and elections, recipes over the member's own calls; and
+ * snapshots, which are encoded in a thread of their own.
  */
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
-import { type Method, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
+import { Method, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { isConcurrency, openConcurrency } from './api/concurrency.js';
 import { openHealth } from './api/health.js';
 import { isServed, notServedText } from './api/routes.js';
+import { openSnapshot } from './api/snapshot.js';
 import { type Call, type CallListener, deafListener, type Service } from './grpc/call.js';
 import { inProcessClient } from './in-process.js';
 import type { MemberPort, Waiter } from './member-port.js';
@@ -27,6 +29,7 @@ export function memberService(port: MemberPort): Service {
       return refuse(call, grpcCode, message);
     }
     if (isConcurrency(info)) return openConcurrency(call, info, client);
+    if (info.method === Method.Snapshot) return openSnapshot(call, port);
     if (info.kind !== MethodKind.Unary) return new StreamCall(call, info.method, port);
     return new UnaryCall(call, info.method, port);
   };

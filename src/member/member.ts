@@ -125,7 +125,7 @@ export class Member implements Turning {
       responseBytesMax: boot.settings.maxRequestBytes + grpcOverheadBytes,
       prng: new Prng(boot.seed),
     });
-    this.#streams = new Streams(this.#host, this.#watches, this.#leases, boot.settings.electionTimeoutMs);
+    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#open);
     this.#membership = new MembershipCalls({
       host: this.#host,
       peers: this.#peers,
@@ -192,8 +192,10 @@ export class Member implements Turning {
     if (best !== undefined) raft.transferLeadership(best.id);
   }
 
-  /** After the loop has ended: answers who still waits, commits, closes the store. Does nothing after a crash. */
+  /** After the loop has ended: answers who still waits, commits, closes the store. Writes nothing after a crash. */
   async close(): Promise<void> {
+    // A crash too: a view that outlives its thread would keep its pages for as long as the process lives.
+    this.#streams.stateLeaves();
     if (this.#ending === 'crash') return;
     this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
     this.#reads.failAll(read => this.#requests.readFailed(read, EtcdErrorCode.Stopped));
@@ -238,6 +240,7 @@ export class Member implements Turning {
     this.#snapshotSender.pump(nowMs);
     let busy = this.#requests.background(backgroundRecordsPerTurn);
     busy = this.#watches.step(nowMs, backgroundRecordsPerTurn) || busy;
+    busy = this.#streams.pump() || busy;
     this.#keepHouse();
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
@@ -352,6 +355,7 @@ export class Member implements Turning {
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
     // What watchers were not told yet of the former state is read from it before it is closed.
     this.#watches.deliver();
+    this.#streams.stateLeaves();
     replaceState(this.#open, formerGeneration);
     this.#open.state.applier.lessor.advance(this.#nowMs);
     this.#watches.replaceStore(this.#open.state.applier.mvcc);

@@ -3,6 +3,7 @@
  *
  *     Watch           ─> WatchHub      half-close means nothing: the client may still be listening
  *     LeaseKeepAlive  ─> LeaseCalls    half-close ends the stream once everything is answered
+ *     Snapshot        ─> SnapshotStreams   the state for the host's encoder; the request says nothing
  *
  * A stream opened with `hasleader` ends with "no leader" when three checks in a row, an election timeout apart, find
  * none (etcd: monitorLeader, W14).
@@ -15,6 +16,8 @@ import { Method } from '../wire/methods.js';
 import { ProtoError } from '../wire/proto.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
+import type { OpenMember } from './open.js';
+import { SnapshotStreams } from './snapshot-streams.js';
 import type { WatchHub } from './watch/watch-hub.js';
 
 /** Checks without a leader that end a stream which asked for one. */
@@ -29,21 +32,34 @@ export class Streams {
   readonly #host: HostLink;
   readonly #watches: WatchHub;
   readonly #leases: LeaseCalls;
+  readonly #snapshots: SnapshotStreams;
   readonly #checkEveryMs: number;
   readonly #open = new Map<number, OpenStream>();
   #checkedMs = 0;
   #leaderlessChecks = 0;
 
-  constructor(host: HostLink, watches: WatchHub, leases: LeaseCalls, electionTimeoutMs: number) {
+  constructor(host: HostLink, watches: WatchHub, leases: LeaseCalls, open: OpenMember) {
     this.#host = host;
     this.#watches = watches;
     this.#leases = leases;
-    this.#checkEveryMs = electionTimeoutMs;
+    this.#snapshots = new SnapshotStreams(host, open, (id, error) => this.end(id, error));
+    this.#checkEveryMs = open.boot.settings.electionTimeoutMs;
+  }
+
+  /** A bounded piece of the snapshots that are being sent. Returns whether there is more to do at once. */
+  pump(): boolean {
+    return this.#snapshots.pump();
+  }
+
+  /** The state is about to be closed or replaced: nothing may read the former one any more. */
+  stateLeaves(): void {
+    this.#snapshots.abandon();
   }
 
   open(method: number, streamId: number, requiresLeader: boolean): void {
     if (method === Method.Watch) this.#watches.open(streamId);
     else if (method === Method.LeaseKeepAlive) this.#leases.open(streamId);
+    else if (method === Method.Snapshot) this.#snapshots.open(streamId);
     else {
       this.#host.end(streamId, ErrorCode.UnknownMethod);
       return;
@@ -54,7 +70,7 @@ export class Streams {
   /** One more message of the client; `payload` is a view that is valid during the call only. */
   message(streamId: number, payload: Uint8Array, nowMs: number): void {
     const stream = this.#open.get(streamId);
-    if (stream === undefined) return;
+    if (stream === undefined || stream.method === Method.Snapshot) return;
     try {
       if (stream.method === Method.Watch) this.#watches.request(streamId, Buffer.from(payload), nowMs);
       else this.#leases.keepAlive(streamId, payload, nowMs);
@@ -70,7 +86,9 @@ export class Streams {
 
   credit(streamId: number, payload: Uint8Array): void {
     const bytes = new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(0, true);
-    if (this.#open.get(streamId)?.method === Method.Watch) this.#watches.credit(streamId, bytes);
+    const method = this.#open.get(streamId)?.method;
+    if (method === Method.Watch) this.#watches.credit(streamId, bytes);
+    else if (method === Method.Snapshot) this.#snapshots.credit(streamId, bytes);
   }
 
   /** The client went away. */
@@ -110,5 +128,6 @@ export class Streams {
   #forget(streamId: number): void {
     this.#watches.close(streamId);
     this.#leases.cancel(streamId);
+    this.#snapshots.close(streamId);
   }
 }

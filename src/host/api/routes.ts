@@ -33,6 +33,7 @@ const served: ReadonlySet<number> = new Set([
   Method.Alarm,
   Method.Status,
   Method.HashKv,
+  Method.Snapshot,
 ]);
 
 export function isServed(info: MethodInfo): boolean {

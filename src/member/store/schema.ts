@@ -33,6 +33,13 @@ const TABLE_PREFIXES = {
 } as const;
 export type Table = keyof typeof TABLE_PREFIXES;
 
+/** The small table whose entries begin with this byte; undefined when none does. */
+export function tableOf(prefix: number): Table | undefined {
+  return tables.find(table => TABLE_PREFIXES[table] === prefix);
+}
+
+const tables = Object.keys(TABLE_PREFIXES) as Table[];
+
 export const APPLIED_KEY = new Uint8Array([0x01]);
 export const STAMP_KEY = new Uint8Array([0x02]);
 export const RECORD_PREFIX = 0x80;

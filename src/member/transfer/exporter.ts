@@ -7,12 +7,11 @@
  */
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
-import { crc32c } from '../../base/crc32c.js';
 import type { View } from '../store/environment.js';
 import { viewOf } from '../store/numbers.js';
 import { END_KEY, FIRST_KEY, STAMP_KEY } from '../store/schema.js';
 import type { StateStore } from '../store/state-store.js';
-import { encodeEnd, FRAME_HEADER_BYTES, FrameKind, sealFrame, TUPLE_HEADER_BYTES } from './frame.js';
+import { encodeEnd, FRAME_HEADER_BYTES, FrameKind, sealFrame, streamChecksum, TUPLE_HEADER_BYTES } from './frame.js';
 
 /** Frames are at most this long, header included. */
 export const FRAME_BYTES_MAX = 256 << 10;
@@ -82,9 +81,9 @@ export class StateExporter {
     if (used === FRAME_HEADER_BYTES) return undefined;
     const payload = frame.subarray(FRAME_HEADER_BYTES, used);
     assert(payload.length <= PAYLOAD_BYTES_MAX, 'frame is too long');
-    this.#checksum = crc32c(payload, this.#checksum);
     const whole = used === FRAME_BYTES_MAX ? frame : frame.slice(0, used);
     sealFrame(whole, this.#sequence, FrameKind.Data);
+    this.#checksum = streamChecksum(whole, this.#checksum);
     this.#sequence += 1;
     return whole;
   }

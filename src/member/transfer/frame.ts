@@ -5,7 +5,7 @@
  *   tuple    key length u16, value length u32, key, value      as they stand in the tree, checksum included
  *   frame    crc32c u32 of the rest, sequence u32 from 0, kind u8, then
  *              kind 0: bytes of the stream (a tuple may begin in one frame and end in a later one)
- *              kind 1: the end: tuples u64, crc32c u32 of the whole stream, applied index u64, applied term u64
+ *              kind 1: the end: tuples u64, crc32c u32 of all frames' checksums, applied index u64, applied term u64
  *
  * Little-endian. The stamp is not part of the stream: the receiver has its own.
  */
@@ -33,6 +33,11 @@ export function sealFrame(frame: Uint8Array, sequence: number, kind: FrameKind):
   view.setUint32(4, sequence, true);
   frame[8] = kind;
   view.setUint32(0, crc32c(frame.subarray(4)), true);
+}
+
+/** The checksum of a stream up to and including this sealed frame: of the frames' own, which cover everything. */
+export function streamChecksum(frame: Uint8Array, previous: number): number {
+  return crc32c(frame.subarray(0, 4), previous);
 }
 
 /** The payload of the frame, as a view. Throws StorageError `corrupt`: damaged, or not the expected one. */

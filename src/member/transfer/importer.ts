@@ -9,16 +9,13 @@
  * after it, the new state. A state without a stamp is never opened as one.
  */
 import { assert } from '../../base/assert.js';
-import { compareBytes } from '../../base/bytes.js';
-import { crc32c } from '../../base/crc32c.js';
 import { type BeforeWrite, Environment } from '../store/environment.js';
 import { type Files, nodeFiles } from '../store/files.js';
 import { getUint64, viewOf } from '../store/numbers.js';
-import { APPLIED_KEY, FIRST_KEY, RECORD_PREFIX, STAMP_KEY, unseal } from '../store/schema.js';
+import { APPLIED_KEY, RECORD_PREFIX, STAMP_KEY, unseal } from '../store/schema.js';
 import { encodeStamp, type Stamp } from '../store/stamp.js';
 import { stateDirectory } from '../store/state-directory.js';
-import { StorageError, StorageErrorKind } from '../store/storage-error.js';
-import { decodeEnd, FrameKind, openFrame, type StreamEnd, TUPLE_HEADER_BYTES } from './frame.js';
+import { brokenStream, TupleStream } from './tuples.js';
 
 export interface StateImporterOptions {
   /** The member's data directory. */
@@ -45,18 +42,12 @@ export class StateImporter {
   readonly #options: StateImporterOptions;
   readonly #target: string;
   readonly #environment: Environment;
-  /** Bytes of the stream that do not make a whole tuple yet. */
-  #carry: Uint8Array[] = [];
-  #carryBytes = 0;
-  /** Length of the tuple that the carried bytes begin, as far as it is known. */
-  #awaitedBytes = TUPLE_HEADER_BYTES;
+  readonly #stream = new TupleStream((key, value) => {
+    this.#pending.push({ key, value });
+    this.#pendingBytes += key.length + value.length + TUPLE_OVERHEAD_BYTES;
+  });
   #pending: Tuple[] = [];
   #pendingBytes = 0;
-  #lastKey: Uint8Array = FIRST_KEY;
-  #sequence = 0;
-  #tuples = 0;
-  #checksum = 0;
-  #end: StreamEnd | undefined;
   #state: 'open' | 'finished' | 'abandoned' = 'open';
 
   /** Removes leftovers of that generation and creates it. Throws StorageError `io`. */
@@ -80,12 +71,8 @@ export class StateImporter {
    */
   write(frame: Uint8Array): void {
     assert(this.#state === 'open', 'state importer used after its end');
-    const { kind, payload } = openFrame(frame, this.#sequence);
-    if (this.#end !== undefined) throw broken('a frame after the end');
-    this.#sequence += 1;
-    if (kind === FrameKind.End) this.#end = decodeEnd(payload);
-    else if (kind === FrameKind.Data) this.#takeBytes(payload);
-    else throw broken(`a frame of unknown kind ${kind}`);
+    this.#stream.write(frame);
+    if (this.#pendingBytes >= COMMIT_BYTES_MAX) this.#commitPending();
   }
 
   /**
@@ -94,17 +81,13 @@ export class StateImporter {
    */
   finish(): { appliedIndex: number; appliedTerm: number } {
     assert(this.#state === 'open', 'state importer used after its end');
-    const end = this.#end;
-    if (end === undefined || this.#carryBytes > 0) throw broken('it ends early');
-    if (end.tuples !== this.#tuples || end.checksum !== this.#checksum) {
-      throw broken(`${this.#tuples} entries arrived where ${end.tuples} were sent, or their checksum differs`);
-    }
+    const end = this.#stream.finish();
     this.#commitPending();
     const applied = this.#environment.getCopy(APPLIED_KEY);
-    if (applied === undefined) throw broken('it holds no applied index');
+    if (applied === undefined) throw brokenStream('it holds no applied index');
     const view = viewOf(unseal(applied, APPLIED_KEY[0]!));
     if (getUint64(view, 0) !== end.appliedIndex || getUint64(view, 8) !== end.appliedTerm) {
-      throw broken('its applied index is not the announced one');
+      throw brokenStream('its applied index is not the announced one');
     }
     this.#environment.commit(0, writer => writer.put(STAMP_KEY, encodeStamp(this.#options.stamp)));
     this.#state = 'finished';
@@ -123,39 +106,6 @@ export class StateImporter {
     (this.#options.files ?? nodeFiles).remove(this.#target);
   }
 
-  #takeBytes(payload: Uint8Array): void {
-    this.#checksum = crc32c(payload, this.#checksum);
-    this.#carry.push(payload.slice());
-    this.#carryBytes += payload.length;
-    if (this.#carryBytes < this.#awaitedBytes) return;
-    const bytes = this.#carry.length === 1 ? this.#carry[0]! : joined(this.#carry, this.#carryBytes);
-    const rest = this.#takeTuples(bytes);
-    this.#carry = rest.length > 0 ? [rest] : [];
-    this.#carryBytes = rest.length;
-    this.#awaitedBytes = tupleBytes(rest);
-    if (this.#pendingBytes >= COMMIT_BYTES_MAX) this.#commitPending();
-  }
-
-  /** Takes all whole tuples; returns what is left. */
-  #takeTuples(bytes: Uint8Array): Uint8Array {
-    let rest = bytes;
-    for (;;) {
-      const length = tupleBytes(rest);
-      if (rest.length < length) return rest;
-      const keyEnd = TUPLE_HEADER_BYTES + viewOf(rest).getUint16(0, true);
-      this.#takeTuple({ key: rest.subarray(TUPLE_HEADER_BYTES, keyEnd), value: rest.subarray(keyEnd, length) });
-      rest = rest.subarray(length);
-    }
-  }
-
-  #takeTuple(tuple: Tuple): void {
-    if (compareBytes(tuple.key, this.#lastKey) <= 0) throw broken('its keys do not ascend');
-    this.#lastKey = tuple.key;
-    this.#tuples += 1;
-    this.#pending.push(tuple);
-    this.#pendingBytes += tuple.key.length + tuple.value.length + TUPLE_OVERHEAD_BYTES;
-  }
-
   #commitPending(): void {
     if (this.#pending.length === 0) return;
     this.#environment.commit(this.#pendingBytes, writer => {
@@ -167,25 +117,4 @@ export class StateImporter {
     this.#pending = [];
     this.#pendingBytes = 0;
   }
-}
-
-/** Length of the tuple that begins here, as far as the bytes tell. */
-function tupleBytes(bytes: Uint8Array): number {
-  if (bytes.length < TUPLE_HEADER_BYTES) return TUPLE_HEADER_BYTES;
-  const view = viewOf(bytes);
-  return TUPLE_HEADER_BYTES + view.getUint16(0, true) + view.getUint32(2, true);
-}
-
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
-function broken(what: string): StorageError {
-  return new StorageError(StorageErrorKind.Corrupt, `the received state cannot be used: ${what}`);
 }

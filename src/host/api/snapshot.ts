@@ -1,0 +1,115 @@
+/**
+ * Maintenance.Snapshot: a snapshot file in etcd's chunks.
+ *
+ *     request -> the file is made -> { remaining_bytes, blob: 32768 bytes, version }* -> { its SHA-256 } -> end
+ *
+ * remaining_bytes counts down without the digest. The file is read as the client's connection takes it.
+ */
+import { close, read } from 'node:fs';
+import { promisify } from 'node:util';
+import { type EtcdErrorCode, etcdError, GrpcCode } from '../../wire/errors.js';
+import { encode } from '../../wire/schema.js';
+import type { Call, CallListener } from '../grpc/call.js';
+import type { MemberPort } from '../member-port.js';
+import { SnapshotFailure, type Spooled, spoolSnapshot } from '../snapshots.js';
+
+export const snapshotChunkBytes = 32_768;
+const digestBytes = 32;
+/** Of the file at a time: a whole number of chunks. */
+const readBytes = 16 * snapshotChunkBytes;
+
+const readFile = promisify(read);
+
+/** What answers the call; a gRPC call or what stands for one in this process. */
+export type SnapshotAnswer = Pick<Call, 'sendMessage' | 'end'>;
+
+/** Answers a Snapshot call with a snapshot of the member behind `port`. */
+export function openSnapshot(call: SnapshotAnswer, port: MemberPort): CallListener {
+  return new SnapshotCall(call, port);
+}
+
+class SnapshotCall implements CallListener {
+  readonly #call: SnapshotAnswer;
+  readonly #port: MemberPort;
+  readonly #gone = new AbortController();
+  #begun = false;
+  #drained: (() => void) | undefined;
+
+  constructor(call: SnapshotAnswer, port: MemberPort) {
+    this.#call = call;
+    this.#port = port;
+  }
+
+  /** The request says nothing. */
+  message(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    void this.#answer();
+  }
+
+  halfClose(): void {
+    if (!this.#begun) this.#call.end(GrpcCode.Internal, 'kvorum: a snapshot call without a request message');
+  }
+
+  cancel(): void {
+    this.#gone.abort(new Error('the client is gone'));
+    this.#drained?.();
+    // Ended when the work has stopped.
+    if (!this.#begun) this.#call.end(GrpcCode.Canceled, '');
+  }
+
+  drain(): void {
+    this.#drained?.();
+  }
+
+  async #answer(): Promise<void> {
+    try {
+      const spooled = await spoolSnapshot(this.#port, this.#gone.signal);
+      try {
+        await this.#send(spooled);
+      } finally {
+        close(spooled.descriptor);
+      }
+      this.#call.end(GrpcCode.Ok, '');
+    } catch (error) {
+      if (this.#gone.signal.aborted) this.#call.end(GrpcCode.Canceled, '');
+      else if (error instanceof SnapshotFailure) this.#refuse(error.code);
+      else this.#call.end(GrpcCode.Unknown, `kvorum: the snapshot failed: ${(error as Error).message}`);
+    }
+  }
+
+  #refuse(code: EtcdErrorCode): void {
+    const { grpcCode, message } = etcdError(code);
+    this.#call.end(grpcCode, message);
+  }
+
+  async #send({ descriptor, bytes, version }: Spooled): Promise<void> {
+    const databaseBytes = bytes - digestBytes;
+    const buffer = new Uint8Array(readBytes);
+    for (let position = 0; position < bytes; ) {
+      const { bytesRead } = await readFile(descriptor, buffer, 0, Math.min(readBytes, bytes - position), position);
+      if (bytesRead === 0) throw new Error('the file became shorter while it was read');
+      for (let at = 0; at < bytesRead; ) {
+        // The last message is the digest alone.
+        const left = position + at < databaseBytes ? databaseBytes - position - at : bytes - position - at;
+        const blob = buffer.subarray(at, at + Math.min(snapshotChunkBytes, left, bytesRead - at));
+        at += blob.length;
+        const remaining = BigInt(Math.max(0, databaseBytes - position - at));
+        const message = encode('etcdserverpb.SnapshotResponse', { remaining_bytes: remaining, blob, version });
+        this.#gone.signal.throwIfAborted();
+        if (!this.#call.sendMessage(message, true)) await this.#drain();
+      }
+      position += bytesRead;
+    }
+  }
+
+  #drain(): Promise<void> {
+    return new Promise(resolve => {
+      this.#drained = () => {
+        this.#drained = undefined;
+        resolve();
+      };
+      if (this.#gone.signal.aborted) this.#drained();
+    });
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * The entry of a task thread: every export is a job that a pool runs by its name. The jobs' modules are loaded with the
+ * first of them, not with the pool.
+ */
+import type {
+  EncodedSnapshot,
+  EncodeTask,
+  RestoredSnapshot,
+  RestoreTask,
+  TaskOutcome,
+} from '../src/transport/tasks.js';
+
+export async function encodeSnapshot(task: EncodeTask): Promise<TaskOutcome<EncodedSnapshot>> {
+  return (await import('../src/tasks/encode-snapshot.js')).encodeSnapshot(task);
+}
+
+export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<RestoredSnapshot>> {
+  return (await import('../src/tasks/restore-snapshot.js')).restoreSnapshot(task);
+}
