@@ -18,9 +18,11 @@ import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_REQUIRE_LEADER } from '../t
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
+import { Method } from '../wire/methods.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
+import { Maintenance } from './maintenance.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
 import { PeerCalls } from './peer-calls.js';
@@ -58,6 +60,7 @@ export class Member implements Turning {
   readonly #calls: PeerCalls;
   readonly #leases: LeaseCalls;
   readonly #leaseExpiry: LeaseExpiry;
+  readonly #maintenance: Maintenance;
   readonly #watches: WatchHub;
   readonly #streams: Streams;
   readonly #publisher: Publisher;
@@ -116,6 +119,16 @@ export class Member implements Turning {
       prng: new Prng(boot.seed),
     });
     this.#streams = new Streams(this.#host, this.#watches, this.#leases, boot.settings.electionTimeoutMs);
+    this.#maintenance = new Maintenance({
+      host: this.#host,
+      peers: this.#peers,
+      calls: this.#calls,
+      proposals: this.#proposals,
+      reads: this.#reads,
+      open: this.#open,
+      idMember: this.#idMember,
+      requestTimeoutMs: this.#requestTimeoutMs,
+    });
     this.#requests = new Requests({
       host: this.#host,
       proposals: this.#proposals,
@@ -124,6 +137,7 @@ export class Member implements Turning {
       idMember: this.#idMember,
       settings: boot.settings,
       leases: this.#leases,
+      maintenance: this.#maintenance,
     });
     this.#publishCells();
     this.#publishAlarms();
@@ -184,7 +198,8 @@ export class Member implements Turning {
       raft.forgetLeader(this.#boot.members[position]?.id ?? NO_MEMBER);
     }
     if (ticked) this.#tick();
-    this.#publisher.offer(nowMs, this.#open.state.applier);
+    const { applier, members } = this.#open.state;
+    this.#publisher.offer(nowMs, applier, this.#leadsCommitted ? members : undefined);
     this.#leaseExpiry.turn(nowMs);
     this.#proposals.offer(raft);
     this.#leases.offer(nowMs);
@@ -203,6 +218,7 @@ export class Member implements Turning {
     this.#watches.deliver();
     this.#snapshotSender.pump(nowMs);
     let busy = this.#requests.background(backgroundRecordsPerTurn);
+    busy = this.#maintenance.turn(nowMs) || busy;
     busy = this.#watches.step(nowMs, backgroundRecordsPerTurn) || busy;
     this.#keepHouse();
     if (this.#ending === 'hand-over') this.#handOver();
@@ -232,7 +248,8 @@ export class Member implements Turning {
   }
 
   peerCall(from: bigint, method: number, callId: number, payload: Uint8Array): void {
-    this.#leases.peerCall(from, method, callId, payload);
+    if (method === Method.HashKv) this.#maintenance.peerCall(from, callId, payload);
+    else this.#leases.peerCall(from, method, callId, payload);
   }
 
   peerReply(from: bigint, callId: number, errorCode: number, payload: Uint8Array): void {
@@ -338,7 +355,7 @@ export class Member implements Turning {
 
   #apply(entry: Entry): void {
     const { raft } = this.#open;
-    const { applier, members } = this.#open.state;
+    const { applier } = this.#open.state;
     assert(entry.index === this.#open.state.store.appliedIndex + 1, 'entries are applied in order, each once', {
       index: entry.index,
       applied: this.#open.state.store.appliedIndex,
@@ -349,8 +366,10 @@ export class Member implements Turning {
     }
     if (entry.data.length === 0) {
       applier.applyEmpty(entry);
-      if (raft.isLeader && entry.term === raft.term) this.#leadsCommitted = true;
-      if (this.#leadsCommitted) this.#publisher.leads(members.clusterVersion);
+      if (raft.isLeader && entry.term === raft.term) {
+        this.#leadsCommitted = true;
+        this.#publisher.leads();
+      }
       return;
     }
     const request = this.#request;
@@ -395,7 +414,7 @@ export class Member implements Turning {
     log.flushIfDue(this.#nowMs);
     const behind = store.durableAppliedIndex - snapshotCatchUpEntries;
     if (behind - log.firstIndex() >= snapshotCount && !this.#snapshotSender.active) log.compact(behind);
-    if (this.#announcedReady || !this.#publisher.published) return;
+    if (this.#announcedReady || !this.#publisher.published || !this.#maintenance.mayServe) return;
     this.#announcedReady = true;
     this.#cells.set(Cell.publishedAttributes, 1);
     this.#host.ready();

@@ -69,6 +69,12 @@ export interface MemberSettings {
   readonly watchProgressNotifyIntervalMs: number;
   /** How often the time left of long leases is replicated; 0: never (etcd's gate LeaseCheckpoint). */
   readonly leaseCheckpointIntervalMs: number;
+  /** When the leader compacts by itself: how much history it keeps, in ms or revisions; 0: never. */
+  readonly autoCompaction: { readonly mode: 'periodic' | 'revision'; readonly retention: number };
+  /** How often the leader compares the members' hashes; 0: never. */
+  readonly corruptCheckIntervalMs: number;
+  /** Whether a member compares its hash with the others' before it is announced as ready. */
+  readonly initialCorruptCheck: boolean;
   /** False only for --ephemeral: no fsync, because the directory is removed on exit. */
   readonly durable: boolean;
 }

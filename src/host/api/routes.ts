@@ -29,6 +29,10 @@ const served: ReadonlySet<number> = new Set([
   Method.Alarm,
   Method.Status,
   Method.HashKv,
+  Method.Hash,
+  Method.MoveLeader,
+  Method.Downgrade,
+  Method.Defragment,
 ]);
 
 export function isServed(info: MethodInfo): boolean {

@@ -16,10 +16,14 @@ interface Scheduled {
   readonly hashCounts: boolean;
 }
 
-interface Asked {
-  readonly job: HashJob;
-  readonly done: (hash: KvHash) => void;
+/** A hash under way. */
+export interface SlicedHash<Result> {
+  /** Looks at up to `recordsMax` records; the result when that was the last slice. */
+  step(recordsMax: number): Result | undefined;
 }
+
+/** One slice of a hash; true when it was the last and the result is delivered. */
+type Asked = (recordsMax: number) => boolean;
 
 export class Background {
   readonly #mvcc: Mvcc;
@@ -67,20 +71,25 @@ export class Background {
     }
     if (revision > 0 && revision < mvcc.compactRevision) return EtcdErrorCode.Compacted;
     if (revision > mvcc.currentRevision) return EtcdErrorCode.FutureRev;
-    const job = new HashJob(mvcc, revision === 0 ? mvcc.currentRevision : revision);
-    this.#hashes.push({ job, done });
+    this.hash(new HashJob(mvcc, revision === 0 ? mvcc.currentRevision : revision), done);
     return undefined;
+  }
+
+  /** Runs a hash among the others; `done` is called from a later step. */
+  hash<Result>(job: SlicedHash<Result>, done: (result: Result) => void): void {
+    this.#hashes.push(recordsMax => {
+      const result = job.step(recordsMax);
+      if (result === undefined) return false;
+      done(result);
+      return true;
+    });
   }
 
   /** One slice of one job, `recordsMax` records at most. Returns whether there is more to do. */
   step(recordsMax: number): boolean {
     const asked = this.#hashes[0];
     if (asked !== undefined) {
-      const hash = asked.job.step(recordsMax);
-      if (hash !== undefined) {
-        this.#hashes.shift();
-        asked.done(hash);
-      }
+      if (asked(recordsMax)) this.#hashes.shift();
       return this.busy;
     }
     const scheduled = this.#compactions[0];
