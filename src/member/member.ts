@@ -140,7 +140,7 @@ export class Member implements Turning {
       maintenance: this.#maintenance,
     });
     this.#publishCells();
-    this.#publishAlarms();
+    this.#publishApplied();
     // A lone member has nobody to wait for.
     if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
   }
@@ -332,7 +332,7 @@ export class Member implements Turning {
     this.#open.state.applier.lessor.advance(this.#nowMs);
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
     this.#requests.stateReplaced();
-    this.#publishAlarms();
+    this.#publishApplied();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
   }
 
@@ -379,7 +379,8 @@ export class Member implements Turning {
     const wanted = proposal !== undefined && proposal.requestId >= 0;
     const reply = applier.apply(entry, request, raft.term, wanted);
     this.#publisher.applied(request.field, proposal !== undefined);
-    if (request.field === InternalField.Alarm) this.#publishAlarms();
+    const { field } = request;
+    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 
@@ -427,9 +428,12 @@ export class Member implements Turning {
     this.#cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
   }
 
-  /** Alarms change only with an applied Alarm request, and with a state that replaces this one. */
-  #publishAlarms(): void {
-    const types = this.#open.state.applier.alarmTypes();
+  /** What changes only with certain applied requests, and with a state that replaces this one. */
+  #publishApplied(): void {
+    const { applier, members } = this.#open.state;
+    const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
+    this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
+    const types = applier.alarmTypes();
     this.#cells.set(
       Cell.alarms,
       types.reduce((mask, type) => mask | alarmBit(type), 0),

@@ -15,6 +15,8 @@ export const Cell = {
   leaderPosition: 2,
   alarms: 3,
   publishedAttributes: 4,
+  /** The cluster version as major * 1000 + minor; 0 until it is decided. */
+  clusterVersion: 12,
   count: 16,
 } as const;
 

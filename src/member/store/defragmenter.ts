@@ -35,8 +35,8 @@ export interface DefragmenterOptions {
   readonly files?: Files | undefined;
 }
 
-/** One slice: a synced commit of this much takes about 4 ms. */
-const SLICE_BYTES = 1 << 20;
+/** One slice: what else the member has to do waits for one or two of them, about 2 ms each. */
+const SLICE_BYTES = 256 << 10;
 const TUPLE_OVERHEAD_BYTES = 40;
 
 interface Tuple {

@@ -77,6 +77,8 @@ test('a downgrade is validated, enabled, seen by all members and after a restart
     const status = () => call(one, 'Maintenance/Status');
     assert.deepEqual((await status()).downgradeInfo, { enabled: true, targetVersion: '3.5.0' });
     await until(async () => (await status()).storageVersion === '3.5.0');
+    const { etcdcluster } = (await (await fetch(`${member.endpoint}/version`)).json()) as { etcdcluster: string };
+    assert.equal(etcdcluster, '3.5.0');
   }
   client = await clientFor(t, leaderOf(cluster));
   assert.equal(await version(downgrade(2)), '3.5');
