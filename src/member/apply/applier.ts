@@ -209,10 +209,15 @@ export class Applier {
 
   /**
    * HashKV at `revision` (0: newest): `done` gets the HashKVResponse, at once or out of a later `background`. Returns
-   * why it cannot be answered, if so. `raftTerm` is asked when the answer is made.
+   * why it cannot be answered, if so. `raftTerm` is asked when the answer is made. `fresh`: see Background.
    */
-  hashKv(revision: number, raftTerm: () => number, done: (response: Uint8Array) => void): EtcdErrorCode | undefined {
-    return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())));
+  hashKv(
+    revision: number,
+    raftTerm: () => number,
+    done: (response: Uint8Array) => void,
+    fresh = false,
+  ): EtcdErrorCode | undefined {
+    return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())), fresh);
   }
 
   /** A slice of compaction or hashing, `recordsMax` records at most. Returns whether there is more to do. */

@@ -60,11 +60,12 @@ export class Background {
 
   /**
    * Hashes the store at `revision` (0: newest) and calls `done`, at once when it is known from a compaction, else from
-   * a later step. Returns why it cannot be hashed, if so.
+   * a later step. Returns why it cannot be hashed, if so. `fresh`: not what is known from a compaction, which goes by
+   * the compact revision before it.
    */
-  hashKv(revision: number, done: (hash: KvHash) => void): EtcdErrorCode | undefined {
+  hashKv(revision: number, done: (hash: KvHash) => void, fresh = false): EtcdErrorCode | undefined {
     const mvcc = this.#mvcc;
-    const cached = revision === 0 ? undefined : this.#cache.get(revision);
+    const cached = revision === 0 || fresh ? undefined : this.#cache.get(revision);
     if (cached !== undefined) {
       done(cached);
       return undefined;

@@ -79,6 +79,34 @@ test('a defragmentation under load returns the space, member by member, and nobo
   assert.equal((await again.client().getAll({ prefix: 'wear/' }, { countOnly: true })).count, 1_000);
 });
 
+test('a member whose thread is killed while it defragments comes back whole, in the same process', async t => {
+  const dataDir = join(directoryFor(t), 'data');
+  const cluster = await startFor(t, { dataDir });
+  await wear(cluster, 1_000);
+  const member = followerOf(cluster);
+  for (const afterMs of [1, 5, 15, 30, 50, 80]) {
+    const one = await clientFor(t, member);
+    const defragmented = outcome(one, 'Maintenance/Defragment').catch(() => 'cut');
+    await new Promise(resolve => setTimeout(resolve, afterMs));
+    await member.kill();
+    await defragmented;
+    await cluster.client().put('round', String(afterMs));
+    await member.start();
+    const back = await clientFor(t, member);
+    const { kvs } = await call(back, 'KV/Range', { key: Buffer.from('round') });
+    assert.equal(Buffer.from((kvs as { value: Uint8Array }[])[0]?.value ?? []).toString(), String(afterMs));
+  }
+  const clients = await Promise.all(cluster.members.map(each => clientFor(t, each)));
+  const { revision } = await cluster.client().put('end', 'v');
+  for (const one of clients) await call(one, 'KV/Range', { key: Buffer.from('end') });
+  const hashes = await Promise.all(clients.map(one => call(one, 'Maintenance/HashKV', { revision: BigInt(revision) })));
+  assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 1);
+  assert.deepEqual(
+    await outcome(clients[cluster.members.indexOf(member)] ?? assert.fail(), 'Maintenance/Defragment'),
+    {},
+  );
+});
+
 test('a snapshot that replaces the state under a defragmentation: both end, and nothing is lost at a restart', async t => {
   // R20, etcd #20271: what was written afterwards went to a file that was gone after a restart.
   const dataDir = join(directoryFor(t), 'data');
