@@ -215,7 +215,8 @@ export class Maintenance {
   /** Auto-compaction. Like what a leader says of leases it is never queued or forwarded. */
   #compact(nowMs: number): void {
     const { host, open, idMember, proposals } = this.#context;
-    const { raft, state } = open;
+    const { raft, state, boot } = open;
+    if (boot.settings.autoCompaction.retention <= 0) return;
     const { currentRevision, compactRevision } = state.applier.mvcc;
     const revision = this.#autoCompaction.turn({ nowMs, currentRevision, compactRevision, leads: raft.isLeader });
     if (revision === undefined) return;
