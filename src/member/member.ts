@@ -100,12 +100,13 @@ export class Member implements Turning {
     const header = new ResponseHeaderTemplate(boot.clusterId, identity.id);
     this.#calls = new PeerCalls(this.#peers, boot.incarnation, boot.settings.electionTimeoutMs);
     this.#leaseExpiry = new LeaseExpiry(this.#open, this.#proposals, this.#idMember);
+    // What the parts that serve calls have in common.
+    const parts = {
+      ...{ host: this.#host, peers: this.#peers, calls: this.#calls, reads: this.#reads, proposals: this.#proposals },
+      ...{ open: this.#open, idMember: this.#idMember },
+    };
     this.#leases = new LeaseCalls({
-      host: this.#host,
-      peers: this.#peers,
-      calls: this.#calls,
-      reads: this.#reads,
-      open: this.#open,
+      ...parts,
       header,
       clearCheckpoint: id => this.#leaseExpiry.clearCheckpoint(id),
       endStream: (id, error) => this.#streams.end(id, error),
@@ -119,26 +120,9 @@ export class Member implements Turning {
       prng: new Prng(boot.seed),
     });
     this.#streams = new Streams(this.#host, this.#watches, this.#leases, boot.settings.electionTimeoutMs);
-    this.#maintenance = new Maintenance({
-      host: this.#host,
-      peers: this.#peers,
-      calls: this.#calls,
-      proposals: this.#proposals,
-      reads: this.#reads,
-      open: this.#open,
-      idMember: this.#idMember,
-      requestTimeoutMs: this.#requestTimeoutMs,
-    });
-    this.#requests = new Requests({
-      host: this.#host,
-      proposals: this.#proposals,
-      reads: this.#reads,
-      open: this.#open,
-      idMember: this.#idMember,
-      settings: boot.settings,
-      leases: this.#leases,
-      maintenance: this.#maintenance,
-    });
+    this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
+    const services = { leases: this.#leases, maintenance: this.#maintenance };
+    this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
     this.#publishCells();
     this.#publishApplied();
     // A lone member has nobody to wait for.
