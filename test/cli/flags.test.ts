@@ -84,3 +84,13 @@ test('what plain HTTP serves, and to whom', () => {
     enableGrpcGateway: true,
   });
 });
+
+test('upkeep: auto-compaction and corruption checks', () => {
+  const read = (...args: string[]) => clusterOptions(readFlags(args, {}), [1, 2, 3]);
+  const options = read('--auto-compaction-mode=revision', '--auto-compaction-retention=500', '--corrupt-check-time=4h');
+  assert.equal(options.autoCompactionMode, 'revision');
+  assert.equal(options.autoCompactionRetention, '500');
+  assert.equal(options.corruptCheckIntervalMs, 4 * 3_600_000);
+  assert.equal(options.initialCorruptCheck, undefined);
+  assert.equal(read('--feature-gates=InitialCorruptCheck=true').initialCorruptCheck, true);
+});
