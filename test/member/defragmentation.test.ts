@@ -111,7 +111,7 @@ test('a member that stops in the middle leaves the state it had', async t => {
   await closed(stage.member);
 });
 
-test('a snapshot that replaces the state at any turn of a defragmentation: the snapshot’s state is defragmented', async t => {
+test('a snapshot that replaces the state at any turn: its state is defragmented', async t => {
   for (let turns = 0; turns < 12; turns += 1) await replacedAfter(t, turns);
 });
 
