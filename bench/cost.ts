@@ -204,7 +204,7 @@ async function applyCost(directory: string): Promise<number> {
   const stores = Array.from({ length: members }, (_, at) =>
     StateStore.open({ directory: join(directory, `state${at}`), stamp, mapSizeBytes: mapSizeFor(2 ** 31) }),
   );
-  const unused = { applyAttributes() {}, applyClusterVersion() {} };
+  const unused = { clusterVersion: undefined, applyAttributes() {}, applyClusterVersion() {}, applyDowngrade() {} };
   const appliers = stores.map(
     storage =>
       new Applier({

@@ -75,7 +75,12 @@ const applier = new Applier({
   memberId: 0x8211f1d0f64f3269n,
   quotaBackendBytes: -1,
   storage,
-  members: { applyAttributes: () => {}, applyClusterVersion: () => {} },
+  members: {
+    clusterVersion: undefined,
+    applyAttributes: () => {},
+    applyClusterVersion: () => {},
+    applyDowngrade: () => {},
+  },
   minimumLeaseTtlSeconds: 2,
 });
 

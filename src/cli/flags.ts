@@ -5,6 +5,7 @@
  * variable at once is an error, as in etcd; an unknown flag names the nearest known one.
  */
 import { StartError } from '../host/data-directory.js';
+import { parseDurationMs } from '../host/duration.js';
 import { type ClusterOptions, type LogLevel, logLevels } from '../host/options.js';
 
 type FlagKind = 'text' | 'number' | 'duration' | 'boolean';
@@ -55,7 +56,25 @@ export const flags: readonly Flag[] = [
     name: 'feature-gates',
     kind: 'text',
     placeholder: 'GATES',
-    help: 'LeaseCheckpoint=true replicates the time that long leases have left',
+    help: 'LeaseCheckpoint=true replicates the time that long leases have left; InitialCorruptCheck=true compares members',
+  },
+  {
+    name: 'auto-compaction-mode',
+    kind: 'text',
+    placeholder: 'MODE',
+    help: 'periodic or revision (default periodic)',
+  },
+  {
+    name: 'auto-compaction-retention',
+    kind: 'text',
+    placeholder: 'LENGTH',
+    help: 'history that is kept: hours or a duration, or a number of revisions (default 0: everything)',
+  },
+  {
+    name: 'corrupt-check-time',
+    kind: 'duration',
+    placeholder: 'TIME',
+    help: "how often the leader compares the members' hashes (default 0: never)",
   },
   {
     name: 'strict-reconfig-check',
@@ -169,6 +188,10 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     leaseCheckpoint: gateOf(values, 'LeaseCheckpoint'),
     strictReconfigCheck: optionalBooleanOf(values, 'strict-reconfig-check'),
     startAddedMembers: optionalBooleanOf(values, 'start-added-members'),
+    autoCompactionMode: values.get('auto-compaction-mode'),
+    autoCompactionRetention: values.get('auto-compaction-retention'),
+    corruptCheckIntervalMs: durationOf(values, 'corrupt-check-time'),
+    initialCorruptCheck: gateOf(values, 'InitialCorruptCheck'),
     cors: listOf(values, 'cors'),
     hostWhitelist: listOf(values, 'host-whitelist'),
     enableGrpcGateway: optionalBooleanOf(values, 'enable-grpc-gateway'),
@@ -213,13 +236,11 @@ function numberOf(values: FlagValues, name: string): number | undefined {
 function durationOf(values: FlagValues, name: string): number | undefined {
   const text = values.get(name);
   if (text === undefined) return undefined;
-  if (text === '0') return 0;
-  const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
-  if (parts.length === 0 || parts.map(([part]) => part).join('') !== text) {
+  const durationMs = parseDurationMs(text);
+  if (durationMs === undefined) {
     throw new StartError(`--${name} is a duration like 500ms, 10s or 1m30s, not ${text}`);
   }
-  return parts.reduce((sum, [, number, unit]) => sum + Number(number) * (unitMs[unit as string] as number), 0);
+  return durationMs;
 }
 
 /** etcd's feature gates that mean something here; the others are known by name and ignored. */

@@ -7,6 +7,7 @@
 import type { MemberSettings } from '../transport/control.js';
 import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
+import { parseDurationMs } from './duration.js';
 
 export interface ClusterOptions {
   /** Number of members, 1 to 7; default 3. */
@@ -50,6 +51,14 @@ export interface ClusterOptions {
    * such a member stays "unstarted", as in etcd until somebody starts its process; `addMember` starts its own always.
    */
   readonly startAddedMembers?: boolean;
+  /** etcd's --auto-compaction-mode; default `periodic`. */
+  readonly autoCompactionMode?: 'periodic' | 'revision';
+  /** etcd's --auto-compaction-retention: hours or a duration like `30m`, or revisions; default `0`, never. */
+  readonly autoCompactionRetention?: string;
+  /** etcd's --corrupt-check-time: how often the leader compares the members' hashes; default 0, never. */
+  readonly corruptCheckIntervalMs?: number;
+  /** etcd's gate InitialCorruptCheck: a starting member compares its hash with the others'. Default false. */
+  readonly initialCorruptCheck?: boolean;
   /** Web origins whose scripts may use the HTTP API, `*` for any; default none, where etcd allows any. */
   readonly cors?: readonly string[];
   /** Host names that a cleartext HTTP request may be for; default any. */
@@ -171,6 +180,9 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     watchProgressNotifyIntervalMs: options.watchProgressNotifyIntervalMs || 600_000,
     leaseCheckpointIntervalMs: options.leaseCheckpoint === true ? leaseCheckpointIntervalMs : 0,
     strictReconfigCheck: options.strictReconfigCheck ?? true,
+    autoCompaction: autoCompaction(options.autoCompactionMode ?? 'periodic', options.autoCompactionRetention ?? '0'),
+    corruptCheckIntervalMs: options.corruptCheckIntervalMs ?? 0,
+    initialCorruptCheck: options.initialCorruptCheck ?? false,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [
@@ -180,6 +192,7 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     ['snapshotCatchUpEntries', '--snapshot-catchup-entries', 0],
     ['maxTxnOps', '--max-txn-ops', 1],
     ['maxRequestBytes', '--max-request-bytes', 1],
+    ['corruptCheckIntervalMs', '--corrupt-check-time', 0],
     ['watchProgressNotifyIntervalMs', '--watch-progress-notify-interval', 100],
   ] as const) {
     const value = settings[name];
@@ -201,6 +214,18 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     throw new StartError(`--election-timeout[${electionTimeoutMs}ms] is too long, and should be set less than 50000ms`);
   }
   return settings;
+}
+
+/** What the two flags mean together. A plain number is hours to the one mode and revisions to the other, as in etcd. */
+function autoCompaction(mode: string, text: string): MemberSettings['autoCompaction'] {
+  if (mode !== 'periodic' && mode !== 'revision') throw new StartError(`unknown auto-compaction-mode "${mode}"`);
+  const number = /^\d+$/.test(text) ? Number(text) : undefined;
+  const retention = mode === 'revision' ? number : number === undefined ? parseDurationMs(text) : number * 3_600_000;
+  if (retention === undefined || !Number.isSafeInteger(Math.round(retention))) {
+    const wanted = mode === 'revision' ? 'a number of revisions' : 'a number of hours or a duration like 30m';
+    throw new StartError(`--auto-compaction-retention is ${wanted} in mode ${mode}, not ${text}`);
+  }
+  return { mode, retention };
 }
 
 function listenAddresses(options: ClusterOptions, members: number): ListenAddress[] {

@@ -125,10 +125,12 @@ function refuseMethod(exchange: Exchange): void {
 function answerVersion(exchange: Exchange, member: HttpMember | undefined): void {
   if (exchange.method !== 'GET') return refuseMethod(exchange);
   const decided = member !== undefined && member.cells.get(Cell.publishedAttributes) > 0;
+  const number = member?.cells.get(Cell.clusterVersion) ?? 0;
+  const version = number === 0 ? clusterVersion : `${Math.floor(number / 1000)}.${number % 1000}.0`;
   const body = {
     etcdserver: etcdVersion,
-    etcdcluster: decided ? clusterVersion : 'not_decided',
-    storage: decided ? clusterVersion : 'unknown',
+    etcdcluster: decided ? version : 'not_decided',
+    storage: decided ? version : 'unknown',
   };
   exchange.respond(200, [['Content-Type', 'application/json']], JSON.stringify(body));
 }

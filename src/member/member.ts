@@ -30,6 +30,7 @@ import { Method } from '../wire/methods.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
+import { Maintenance } from './maintenance.js';
 import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
 import { MembershipCalls } from './membership-calls.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
@@ -67,6 +68,7 @@ export class Member implements Turning {
   readonly #leases: LeaseCalls;
   readonly #leaseExpiry: LeaseExpiry;
   readonly #membership: MembershipCalls;
+  readonly #maintenance: Maintenance;
   readonly #watches: WatchHub;
   readonly #streams: Streams;
   readonly #publisher: Publisher;
@@ -107,12 +109,13 @@ export class Member implements Turning {
     const header = new ResponseHeaderTemplate(boot.clusterId, identity.id);
     this.#calls = new PeerCalls(this.#peers, boot.incarnation, boot.settings.electionTimeoutMs);
     this.#leaseExpiry = new LeaseExpiry(this.#open, this.#proposals, this.#idMember);
+    // What the parts that serve calls have in common.
+    const parts = {
+      ...{ host: this.#host, peers: this.#peers, calls: this.#calls, reads: this.#reads, proposals: this.#proposals },
+      ...{ open: this.#open, idMember: this.#idMember },
+    };
     this.#leases = new LeaseCalls({
-      host: this.#host,
-      peers: this.#peers,
-      calls: this.#calls,
-      reads: this.#reads,
-      open: this.#open,
+      ...parts,
       header,
       clearCheckpoint: id => this.#leaseExpiry.clearCheckpoint(id),
       endStream: (id, error) => this.#streams.end(id, error),
@@ -126,27 +129,12 @@ export class Member implements Turning {
       prng: new Prng(boot.seed),
     });
     this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#open);
-    this.#membership = new MembershipCalls({
-      host: this.#host,
-      peers: this.#peers,
-      calls: this.#calls,
-      proposals: this.#proposals,
-      open: this.#open,
-      idMember: this.#idMember,
-      unixSeconds: () => Math.floor(Date.now() / 1_000),
-    });
-    this.#requests = new Requests({
-      host: this.#host,
-      proposals: this.#proposals,
-      reads: this.#reads,
-      open: this.#open,
-      idMember: this.#idMember,
-      settings: boot.settings,
-      leases: this.#leases,
-      membership: this.#membership,
-    });
+    this.#membership = new MembershipCalls({ ...parts, unixSeconds: () => Math.floor(Date.now() / 1_000) });
+    this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
+    const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
+    this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
     this.#publishCells();
-    this.#publishAlarms();
+    this.#publishApplied();
     this.#announceMembers();
     // A lone voter has nobody to wait for; nobody else may campaign.
     if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
@@ -219,7 +207,8 @@ export class Member implements Turning {
       if (gone !== NO_MEMBER) raft.forgetLeader(gone);
     }
     if (ticked) this.#tick();
-    this.#publisher.offer(nowMs, this.#open.state.applier);
+    const { applier, members } = this.#open.state;
+    this.#publisher.offer(nowMs, applier, this.#leadsCommitted ? members : undefined);
     this.#leaseExpiry.turn(nowMs);
     this.#proposals.offer(raft);
     this.#leases.offer(nowMs);
@@ -239,6 +228,7 @@ export class Member implements Turning {
     this.#watches.deliver();
     this.#snapshotSender.pump(nowMs);
     let busy = this.#requests.background(backgroundRecordsPerTurn);
+    busy = this.#maintenance.turn(nowMs) || busy;
     busy = this.#watches.step(nowMs, backgroundRecordsPerTurn) || busy;
     busy = this.#streams.pump() || busy;
     this.#keepHouse();
@@ -270,6 +260,7 @@ export class Member implements Turning {
 
   peerCall(from: bigint, method: number, callId: number, payload: Uint8Array): void {
     if (method === Method.MemberPromote) this.#membership.peerCall(from, callId, payload);
+    else if (method === Method.HashKv) this.#maintenance.peerCall(from, callId, payload);
     else this.#leases.peerCall(from, method, callId, payload);
   }
 
@@ -360,7 +351,7 @@ export class Member implements Turning {
     this.#open.state.applier.lessor.advance(this.#nowMs);
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
     this.#requests.stateReplaced();
-    this.#publishAlarms();
+    this.#publishApplied();
     this.#announceMembers();
     this.#host.log('info', 'snapshot installed', { index: metadata.index });
   }
@@ -384,7 +375,7 @@ export class Member implements Turning {
 
   #apply(entry: Entry): void {
     const { raft } = this.#open;
-    const { applier, members } = this.#open.state;
+    const { applier } = this.#open.state;
     assert(entry.index === this.#open.state.store.appliedIndex + 1, 'entries are applied in order, each once', {
       index: entry.index,
       applied: this.#open.state.store.appliedIndex,
@@ -395,8 +386,10 @@ export class Member implements Turning {
     }
     if (entry.data.length === 0) {
       applier.applyEmpty(entry);
-      if (raft.isLeader && entry.term === raft.term) this.#leadsCommitted = true;
-      if (this.#leadsCommitted) this.#publisher.leads(members.clusterVersion);
+      if (raft.isLeader && entry.term === raft.term) {
+        this.#leadsCommitted = true;
+        this.#publisher.leads();
+      }
       return;
     }
     const request = this.#request;
@@ -406,8 +399,9 @@ export class Member implements Turning {
     const wanted = proposal !== undefined && proposal.requestId >= 0;
     const reply = applier.apply(entry, request, raft.term, wanted);
     this.#publisher.applied(request.field, proposal !== undefined);
-    if (request.field === InternalField.Alarm) this.#publishAlarms();
-    if (request.field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
+    const { field } = request;
+    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
+    if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 
@@ -445,7 +439,7 @@ export class Member implements Turning {
     log.flushIfDue(this.#nowMs);
     const behind = store.durableAppliedIndex - snapshotCatchUpEntries;
     if (behind - log.firstIndex() >= snapshotCount && !this.#snapshotSender.active) log.compact(behind);
-    if (this.#announcedReady || !this.#publisher.published) return;
+    if (this.#announcedReady || !this.#publisher.published || !this.#maintenance.mayServe) return;
     this.#announcedReady = true;
     this.#cells.set(Cell.publishedAttributes, 1);
     this.#host.ready();
@@ -458,9 +452,12 @@ export class Member implements Turning {
     this.#cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
   }
 
-  /** Alarms change only with an applied Alarm request, and with a state that replaces this one. */
-  #publishAlarms(): void {
-    const types = this.#open.state.applier.alarmTypes();
+  /** What changes only with certain applied requests, and with a state that replaces this one. */
+  #publishApplied(): void {
+    const { applier, members } = this.#open.state;
+    const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
+    this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
+    const types = applier.alarmTypes();
     this.#cells.set(
       Cell.alarms,
       types.reduce((mask, type) => mask | alarmBit(type), 0),

@@ -16,6 +16,7 @@ import { bootstrapLog } from './membership/bootstrap.js';
 import { Members } from './membership/members.js';
 import { Raft } from './raft/raft.js';
 import type { SnapshotMetadata } from './raft/types.js';
+import { Defragmenter } from './store/defragmenter.js';
 import { FORMAT_VERSION, inspectStamp, type Stamp } from './store/stamp.js';
 import { stateDirectory } from './store/state-directory.js';
 import { mapSizeFor, StateStore } from './store/state-store.js';
@@ -41,6 +42,8 @@ export interface OpenMember {
   /** True when this start founded the member's log. */
   readonly founded: boolean;
   readonly raft: Raft;
+  /** The newest state generation that was begun, current or not: every new one gets a directory of its own. */
+  newestGeneration: number;
   /** The replicated state and what is built on it; replaced as a whole by an installed snapshot. */
   state: OpenState;
 }
@@ -82,7 +85,7 @@ export function openMember(boot: MemberBoot): OpenMember {
     confState,
     prng: new Prng(boot.seed),
   });
-  return { boot, identity, stamp, log, founded, raft, state };
+  return { boot, identity, stamp, log, founded, raft, newestGeneration: log.stateGeneration, state };
 }
 
 /** A snapshot was installed: opens the state the log names now, closes the former one and removes it. */
@@ -108,7 +111,18 @@ function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog): OpenState {
 export function createImporter(open: OpenMember): StateImporter {
   return new StateImporter({
     directory: open.boot.directory,
-    generation: open.log.stateGeneration + 1,
+    generation: ++open.newestGeneration,
+    stamp: open.stamp,
+    mapSizeBytes: mapSizeBytes(open.boot),
+    durable: open.boot.settings.durable,
+  });
+}
+
+/** Writes the state anew, into a generation of its own. The store must have nothing uncommitted. */
+export function defragmenterOf(open: OpenMember): Defragmenter {
+  return new Defragmenter(open.state.store, {
+    directory: open.boot.directory,
+    generation: ++open.newestGeneration,
     stamp: open.stamp,
     mapSizeBytes: mapSizeBytes(open.boot),
     durable: open.boot.settings.durable,

@@ -1,6 +1,6 @@
 /**
- * Questions that only the leader can answer, asked by the member whose client wants to know (etcd: HTTP over the peer
- * port).
+ * Questions from member to member (etcd: HTTP over the peer port): those that only the leader can answer, asked by the
+ * member whose client wants to know, and those to anyone (`anyone`), which survive a change of leader.
  *
  *     call(leader, method, payload) --PeerCall--> leader confirms that it leads --PeerReply--> answered(payload | error)
  *
@@ -24,7 +24,14 @@ export interface PeerCaller {
 interface Outstanding {
   readonly to: MemberId;
   readonly caller: PeerCaller;
-  readonly askedMs: number;
+  readonly untilMs: number;
+  readonly ofLeader: boolean;
+}
+
+/** A call that is not for the leader as such, and may take longer than those. */
+export interface AnyoneOptions {
+  readonly anyone: true;
+  readonly timeoutMs: number;
 }
 
 export class PeerCalls {
@@ -41,10 +48,18 @@ export class PeerCalls {
     this.#nextId = (incarnation * 2 ** 20) >>> 0;
   }
 
-  call(to: MemberId, method: number, payload: Uint8Array, caller: PeerCaller, nowMs: number): void {
+  call(
+    to: MemberId,
+    method: number,
+    payload: Uint8Array,
+    caller: PeerCaller,
+    nowMs: number,
+    options?: AnyoneOptions,
+  ): void {
     const id = this.#nextId;
     this.#nextId = (id + 1) >>> 0;
-    this.#outstanding.set(id, { to, caller, askedMs: nowMs });
+    const untilMs = nowMs + (options?.timeoutMs ?? this.#timeoutMs);
+    this.#outstanding.set(id, { to, caller, untilMs, ofLeader: options === undefined });
     // One that finds no room is lost on the way like any other, and asked again when its time is up.
     this.#peers.sendCall(to, method, id, payload);
   }
@@ -59,11 +74,11 @@ export class PeerCalls {
 
   /** A new leader is known, or none: what others were asked is lost. */
   leaderChanged(leader: MemberId): void {
-    this.#lose(({ to }) => to !== leader);
+    this.#lose(({ to, ofLeader }) => ofLeader && to !== leader);
   }
 
   expire(nowMs: number): void {
-    this.#lose(({ askedMs }) => nowMs - askedMs >= this.#timeoutMs);
+    this.#lose(({ untilMs }) => nowMs >= untilMs);
   }
 
   #lose(isLost: (outstanding: Outstanding) => boolean): void {

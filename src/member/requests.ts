@@ -28,6 +28,7 @@ import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import type { Reply } from './apply/reply.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
+import type { Maintenance } from './maintenance.js';
 import { memberMessage } from './membership/members.js';
 import type { MembershipCalls } from './membership-calls.js';
 import type { OpenMember } from './open.js';
@@ -45,6 +46,7 @@ export interface RequestContext {
   readonly settings: MemberSettings;
   readonly leases: LeaseCalls;
   readonly membership: MembershipCalls;
+  readonly maintenance: Maintenance;
 }
 
 export class Requests {
@@ -84,6 +86,10 @@ export class Requests {
       case Method.MemberList:
         this.#answerMemberList(read.requestId);
         return;
+      case Method.Downgrade:
+      case Method.HashKv:
+        this.#context.maintenance.serve(read);
+        return;
       default:
         this.#context.leases.serve(read);
     }
@@ -93,6 +99,7 @@ export class Requests {
   readFailed(read: Read, error: EtcdErrorCode): void {
     const ofLeases = read.method === Method.LeaseKeepAlive || read.method === Method.LeaseTimeToLive;
     if (ofLeases) this.#context.leases.failed(read, error);
+    else if (read.method === Method.HashKv) this.#context.maintenance.readFailed();
     else this.#context.host.end(read.requestId, error);
   }
 
@@ -124,6 +131,7 @@ export class Requests {
       const error = this.#hashKv(requestId, revision);
       if (error !== undefined) this.#context.host.end(requestId, error);
     }
+    this.#context.maintenance.stateReplaced();
   }
 
   /** The client went away: a compaction or a hash goes on, but nobody is told. */
@@ -132,12 +140,14 @@ export class Requests {
     this.#hashes.delete(requestId);
     this.#context.leases.cancel(requestId);
     this.#context.membership.cancel(requestId);
+    this.#context.maintenance.cancel(requestId);
   }
 
   /** The member stops. */
   failAll(visit: (requestId: number) => void): void {
     this.#context.leases.failAll(visit);
     this.#context.membership.failAll(visit);
+    this.#context.maintenance.failAll(visit);
     for (const { requestId } of this.#compactions) visit(requestId);
     for (const requestId of this.#hashes.keys()) visit(requestId);
     this.#compactions = [];
@@ -192,7 +202,7 @@ export class Requests {
         this.#answerStatus(requestId);
         return undefined;
       default:
-        return EtcdErrorCode.UnknownMethod;
+        return this.#context.maintenance.open(method, requestId, payload, nowMs);
     }
   }
 
@@ -312,10 +322,10 @@ export class Requests {
       raftIndex: BigInt(raft.committedIndex),
       raftTerm: BigInt(raft.term),
       raftAppliedIndex: BigInt(raft.appliedIndex),
-      isLearner: state.members.get(open.identity.id)?.isLearner === true,
+      isLearner: state.members.get(raft.id)?.isLearner ?? false,
       storageVersion: state.members.clusterVersion ?? '',
       errors: statusErrors(raft.leader === NO_MEMBER, state.applier.alarms()),
-      downgradeInfo: {},
+      downgradeInfo: state.members.downgrade,
     });
     host.reply(requestId, response);
   }

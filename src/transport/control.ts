@@ -15,6 +15,8 @@ export const Cell = {
   leaderPosition: 2,
   alarms: 3,
   publishedAttributes: 4,
+  /** The cluster version as major * 1000 + minor; 0 until it is decided. */
+  clusterVersion: 12,
   count: 16,
 } as const;
 
@@ -74,6 +76,12 @@ export interface MemberSettings {
   readonly leaseCheckpointIntervalMs: number;
   /** Refuse membership changes that could cost the quorum (etcd's --strict-reconfig-check). */
   readonly strictReconfigCheck: boolean;
+  /** When the leader compacts by itself: how much history it keeps, in ms or revisions; 0: never. */
+  readonly autoCompaction: { readonly mode: 'periodic' | 'revision'; readonly retention: number };
+  /** How often the leader compares the members' hashes; 0: never. */
+  readonly corruptCheckIntervalMs: number;
+  /** Whether a member compares its hash with the others' before it is announced as ready. */
+  readonly initialCorruptCheck: boolean;
   /** False only for --ephemeral: no fsync, because the directory is removed on exit. */
   readonly durable: boolean;
 }

@@ -140,6 +140,9 @@ const ROWS = {
   // The gRPC layer's own. Those that end in a colon and a blank are completed by the detail.
   HealthUnknownService: [76, GrpcCode.NotFound, 'unknown service'],
   Undecodable: [77, GrpcCode.Internal, 'grpc: error unmarshalling request: '],
+
+  // Our own, where etcd passes on what the operating system said. Completed by the detail.
+  DefragmentFailed: [90, GrpcCode.Unknown, 'kvorum: defragment failed: '],
 } as const satisfies Record<string, readonly [number, GrpcCode, string]>;
 
 type ErrorName = keyof typeof ROWS;

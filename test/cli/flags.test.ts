@@ -93,3 +93,13 @@ test('how the membership may change', () => {
   assert.deepEqual(read(), [undefined, undefined]);
   assert.deepEqual(read('--strict-reconfig-check=false', '--start-added-members=false'), [false, false]);
 });
+
+test('upkeep: auto-compaction and corruption checks', () => {
+  const read = (...args: string[]) => clusterOptions(readFlags(args, {}), [1, 2, 3]);
+  const options = read('--auto-compaction-mode=revision', '--auto-compaction-retention=500', '--corrupt-check-time=4h');
+  assert.equal(options.autoCompactionMode, 'revision');
+  assert.equal(options.autoCompactionRetention, '500');
+  assert.equal(options.corruptCheckIntervalMs, 4 * 3_600_000);
+  assert.equal(options.initialCorruptCheck, undefined);
+  assert.equal(read('--feature-gates=InitialCorruptCheck=true').initialCorruptCheck, true);
+});

@@ -97,6 +97,11 @@ export async function compact(client: GrpcClient, revision: number): Promise<voi
   await unary(client, '/etcdserverpb.KV/Compact', new Writer().integer(1, revision));
 }
 
+/** Writes the answering member's state anew. */
+export async function defragment(client: GrpcClient): Promise<void> {
+  await unary(client, '/etcdserverpb.Maintenance/Defragment', new Writer(), readDeadlineMs);
+}
+
 /** The hash of the answering member's keys as of `revision`. */
 export async function hashKv(client: GrpcClient, revision: number): Promise<{ hash: number; compactRevision: number }> {
   const answer = await unary(

@@ -2,7 +2,7 @@
  * Load: writers and readers that call all endpoints at once and enter into the ledger what they are told.
  *
  *   writers   two in three puts are of a new key; the rest overwrite a few shared keys by compare-and-put, delete a key
- *             written before, and now and then compact
+ *             written before, and now and then compact or, where asked for, defragment
  *   readers   linearizable Range of a shared key, or of a key just written
  *
  * A call that ends in any error has an unknown outcome, whatever the error says. Connections are made anew for as long
@@ -11,7 +11,7 @@
  */
 import type { Prng } from '../../src/base/prng.js';
 import { GrpcClient } from '../support/grpc-client.js';
-import { CallFailed, compact, compareAndPut, put, range, remove } from './calls.js';
+import { CallFailed, compact, compareAndPut, defragment, put, range, remove } from './calls.js';
 import { type Ledger, sharedPrefix, uniquePrefix, valueFor } from './ledger.js';
 
 export interface LoadOptions {
@@ -19,6 +19,8 @@ export interface LoadOptions {
   readonly readers: number;
   readonly sharedKeys: number;
   readonly compactions: boolean;
+  /** One of so many writes is a defragmentation of the member instead; none without it. */
+  readonly defragmentEvery?: number;
 }
 
 export const defaultLoad: LoadOptions = { writers: 24, readers: 6, sharedKeys: 8, compactions: true };
@@ -136,6 +138,8 @@ export class LedgerClient {
   }
 
   async #write(client: GrpcClient): Promise<void> {
+    const { defragmentEvery = 0 } = this.#options;
+    if (defragmentEvery > 0 && this.#prng.nextBelow(defragmentEvery) === 0) return defragment(client);
     const choice = this.#prng.nextBelow(100);
     if (choice < 25) return this.#overwrite(client);
     if (choice < 33 && this.#deletable.length > 0) return this.#delete(client);

@@ -33,9 +33,23 @@ test('defaults are etcd’s', () => {
     watchProgressNotifyIntervalMs: 600_000,
     leaseCheckpointIntervalMs: 0,
     strictReconfigCheck: true,
+    autoCompaction: { mode: 'periodic', retention: 0 },
+    corruptCheckIntervalMs: 0,
+    initialCorruptCheck: false,
     durable: false,
   });
   assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);
+});
+
+test('auto compaction: hours, durations and revisions, as etcd reads them', () => {
+  const retention = (mode: 'periodic' | 'revision', text: string): number =>
+    resolveOptions({ autoCompactionMode: mode, autoCompactionRetention: text }).settings.autoCompaction.retention;
+  assert.equal(retention('periodic', '2'), 2 * 3_600_000);
+  assert.equal(retention('periodic', '90s'), 90_000);
+  assert.equal(retention('revision', '1000'), 1_000);
+  assert.equal(refusal({ autoCompactionMode: 'x' as 'periodic' }), 'unknown auto-compaction-mode "x"');
+  assert.match(refusal({ autoCompactionMode: 'revision', autoCompactionRetention: '1h' }), /a number of revisions/);
+  assert.match(refusal({ autoCompactionRetention: '-1' }), /a number of hours or a duration like 30m/);
 });
 
 test('etcd’s own refusals keep etcd’s text', () => {

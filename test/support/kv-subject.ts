@@ -131,7 +131,12 @@ export class KvSubject<Store extends SubjectStore = SubjectStore> {
       memberId,
       quotaBackendBytes,
       storage: this.store,
-      members: { applyAttributes: () => {}, applyClusterVersion: () => {} },
+      members: {
+        clusterVersion: '3.6.0',
+        applyAttributes: () => {},
+        applyClusterVersion: () => {},
+        applyDowngrade: () => {},
+      },
       minimumLeaseTtlSeconds: 2,
     });
   }

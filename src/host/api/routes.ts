@@ -34,6 +34,10 @@ const served: ReadonlySet<number> = new Set([
   Method.Status,
   Method.HashKv,
   Method.Snapshot,
+  Method.Hash,
+  Method.MoveLeader,
+  Method.Downgrade,
+  Method.Defragment,
 ]);
 
 export function isServed(info: MethodInfo): boolean {

@@ -26,11 +26,13 @@ import { ProtoError } from '../../wire/proto.js';
 import { decode, encode } from '../../wire/schema.js';
 import { decodeTxnRequest, type TxnRequest } from '../../wire/txn.js';
 import { type LeaseStorage, Lessor } from '../lease/lessor.js';
+import { shortVersion } from '../membership/downgrade.js';
 import { Background } from '../mvcc/background.js';
 import { Mvcc } from '../mvcc/mvcc.js';
 import type { MvccStorage } from '../mvcc/storage.js';
 import type { Entry } from '../raft/types.js';
 import { AlarmAction, type AlarmMember, type AlarmStorage, Alarms, AlarmType } from './alarms.js';
+import { BackendHashJob, type HashedTable } from './backend-hash.js';
 import { CappedLayer, CorruptLayer, type Layer, QuotaLayer, StoreLayer } from './layers.js';
 import { LeaseStore } from './leases.js';
 import { COST_OF_LEASE_GRANT, costOfPut, costOfTxn, Quota } from './quota.js';
@@ -42,15 +44,17 @@ export interface ApplierStorage extends MvccStorage, AlarmStorage, LeaseStorage 
   get(table: 'meta', key: Uint8Array): Uint8Array | undefined;
   put(table: 'meta' | 'alarm' | 'lease', key: Uint8Array, value: Uint8Array): void;
   delete(table: 'alarm' | 'lease', key: Uint8Array): void;
-  list(table: 'alarm' | 'lease'): [key: Uint8Array, value: Uint8Array][];
+  list(table: HashedTable): [key: Uint8Array, value: Uint8Array][];
   setApplied(index: number, term: number): void;
   sizeBytes(): number;
 }
 
-/** What applying needs of the member table: the two requests that change it without a configuration change. */
+/** What applying needs of the member table: the requests that change it without a configuration change. */
 export interface ApplierMembers {
+  readonly clusterVersion: string | undefined;
   applyAttributes(body: Uint8Array): void;
   applyClusterVersion(body: Uint8Array): void;
+  applyDowngrade(body: Uint8Array): void;
 }
 
 export interface ApplierOptions {
@@ -203,10 +207,15 @@ export class Applier {
 
   /**
    * HashKV at `revision` (0: newest): `done` gets the HashKVResponse, at once or out of a later `background`. Returns
-   * why it cannot be answered, if so. `raftTerm` is asked when the answer is made.
+   * why it cannot be answered, if so. `raftTerm` is asked when the answer is made. `fresh`: see Background.
    */
-  hashKv(revision: number, raftTerm: () => number, done: (response: Uint8Array) => void): EtcdErrorCode | undefined {
-    return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())));
+  hashKv(
+    revision: number,
+    raftTerm: () => number,
+    done: (response: Uint8Array) => void,
+    fresh = false,
+  ): EtcdErrorCode | undefined {
+    return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())), fresh);
   }
 
   /** A slice of compaction or hashing, `recordsMax` records at most. Returns whether there is more to do. */
@@ -222,6 +231,25 @@ export class Applier {
   /** CompactionResponse, for those who waited for `compacted` and the commit after it. */
   compactionReply(raftTerm: number): Uint8Array {
     return encodeCompactionResponse(this.#header, this.mvcc.currentRevision, raftTerm);
+  }
+
+  /** DowngradeResponse: the cluster version as it is now. */
+  downgradeReply(raftTerm: number): Uint8Array {
+    const { clusterVersion = '' } = this.#options.members;
+    return encode('etcdserverpb.DowngradeResponse', {
+      header: this.#ids(raftTerm),
+      version: shortVersion(clusterVersion),
+    });
+  }
+
+  /** HashResponse. */
+  hashReply(hash: number, raftTerm: number): Uint8Array {
+    return encode('etcdserverpb.HashResponse', { header: this.#ids(raftTerm), hash });
+  }
+
+  /** Computes HashResponse.hash of the state as it is now; `done` gets it out of a later `background`. */
+  hashBackend(confState: Uint8Array, done: (hash: number) => void): void {
+    this.#background.hash(new BackendHashJob(this.#options.storage, confState, this.mvcc.currentRevision), done);
   }
 
   #dispatch(data: Uint8Array, request: InternalRequest, context: ApplyContext): Reply | undefined {
@@ -255,6 +283,12 @@ export class Applier {
       case InternalField.ClusterMemberAttrSet:
         this.#options.members.applyAttributes(data.subarray(bodyStart, bodyEnd));
         return undefined;
+      case InternalField.DowngradeInfoSet:
+        this.#options.members.applyDowngrade(data.subarray(bodyStart, bodyEnd));
+        return context.wanted ? { ok: this.downgradeReply(context.raftTerm) } : undefined;
+      case InternalField.DowngradeVersionTest:
+        // A version that an etcd test wants to see refused by older servers: nothing is to be done.
+        return undefined;
       default:
         return fail('an entry asks for something that this version does not know', { field });
     }
@@ -273,16 +307,21 @@ export class Applier {
       answered = [member];
     }
     this.#top = this.#layers();
-    const { clusterId, memberId } = this.#options;
+    const { memberId } = this.#options;
     if (this.#alarms.isRaised(memberId, AlarmType.NoSpace)) this.#wantsNoSpaceAlarm = false;
     if (!wanted) return undefined;
-    const header = {
+    return { ok: encode('etcdserverpb.AlarmResponse', { header: this.#ids(raftTerm), alarms: answered }) };
+  }
+
+  /** A response header outside the hot path. */
+  #ids(raftTerm: number) {
+    const { clusterId, memberId } = this.#options;
+    return {
       cluster_id: clusterId,
       member_id: memberId,
       revision: BigInt(this.currentRevision),
       raft_term: BigInt(raftTerm),
     };
-    return { ok: encode('etcdserverpb.AlarmResponse', { header, alarms: answered }) };
   }
 
   #layers(): Layer {

@@ -39,16 +39,10 @@ import { confStateAt, confStatesFrom, confStatesUpTo, withConfState } from './co
 import { Scratch } from './log-codec.js';
 import type { LogEnvironment, LogMeta } from './log-environment.js';
 import { type OpenedLog, openLog, type RaftLogOptions } from './log-open.js';
+import { hardStateAfterSnapshot, latestCompaction, lostEntries } from './log-recovery.js';
 import { LogTail } from './log-tail.js';
 import { WAL_RECORD_HEADER_BYTES } from './wal-file.js';
-import {
-  type Compaction,
-  type LogRecord,
-  logRecordBytes,
-  readLogRecord,
-  writeConfStateRecord,
-  writeLogRecord,
-} from './wal-record.js';
+import { type LogRecord, logRecordBytes, readLogRecord, writeConfStateRecord, writeLogRecord } from './wal-record.js';
 import type { WriteAheadLog } from './write-ahead-log.js';
 
 export type { RaftLogOptions } from './log-open.js';
@@ -261,7 +255,7 @@ export class RaftLog implements LogStorage {
     this.#checkUsable();
     const { index, term, confState } = metadata;
     assert(index >= this.firstIndex() - 1, 'snapshot is older than the log', { index, first: this.firstIndex() });
-    assert(stateGeneration > this.#stateGeneration, 'state generation does not advance', { stateGeneration });
+    assert(stateGeneration !== this.#stateGeneration, 'a snapshot has a directory of its own', { stateGeneration });
     this.#guard(() => {
       this.#tail.restart(index);
       this.#compactedTerm = term;
@@ -269,6 +263,16 @@ export class RaftLog implements LogStorage {
       this.#stateGeneration = stateGeneration;
       this.#hardState = hardStateAfterSnapshot(hardState ?? this.#hardState, metadata);
       this.#bootstrapped = true;
+      this.#move(0, 0);
+    });
+  }
+
+  /** The same state stands in `state-<stateGeneration>` from now on, complete and synced. Durable and atomic; final. */
+  switchState(stateGeneration: number): void {
+    this.#checkUsable();
+    assert(stateGeneration !== this.#stateGeneration, 'the state moves to another directory', { stateGeneration });
+    this.#guard(() => {
+      this.#stateGeneration = stateGeneration;
       this.#move(0, 0);
     });
   }
@@ -477,23 +481,4 @@ export class RaftLog implements LogStorage {
       throw asStorageError(error, 'write to the log failed');
     }
   }
-}
-
-/** LMDB may know a later one than the records that wait for it, and the other way round. */
-function latestCompaction(meta: LogMeta, records: readonly LogRecord[]): Compaction {
-  let latest: Compaction = { index: meta.compactedIndex, term: meta.compactedTerm };
-  for (const { compaction } of records) {
-    if (compaction !== undefined && compaction.index > latest.index) latest = compaction;
-  }
-  return latest;
-}
-
-function hardStateAfterSnapshot(state: HardState, { index, term }: SnapshotMetadata): HardState {
-  const vote = term > state.term ? 0n : state.vote;
-  return { term: Math.max(term, state.term), vote, commit: Math.max(state.commit, index) };
-}
-
-function lostEntries(commit: number, last: number): StorageError {
-  const text = `the log ends at index ${last}, but index ${commit} was committed: a part of it is gone`;
-  return new StorageError(StorageErrorKind.Inconsistent, text);
 }

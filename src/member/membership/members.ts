@@ -3,7 +3,7 @@
  *
  *   table members          hex id -> the member's JSON          (member-record.ts)
  *   table membersRemoved   hex id -> "removed"
- *   table cluster          "clusterVersion" -> "3.6.0"
+ *   table cluster          "clusterVersion" -> "3.6.0", "downgrade" -> downgrade.ts
  *
  * All changes come from applied log entries, so every member's table is the same at the same index. The table is read
  * once into memory; every change is written through in the same state transaction as the entry's index.
@@ -15,6 +15,7 @@ import { EtcdErrorCode } from '../../wire/errors.js';
 import { compareIds, idFromHex, idToHex } from '../../wire/ids.js';
 import { decode, type MessageInput } from '../../wire/schema.js';
 import { type ConfChange, ConfChangeTransition, ConfChangeType, type MemberId, NO_MEMBER } from '../raft/types.js';
+import { type DowngradeInfo, decodeDowngradeInfo, encodeDowngradeInfo, NO_DOWNGRADE } from './downgrade.js';
 import { type ChangeContext, decodeMemberRecord, encodeMemberRecord, type MemberRecord } from './member-record.js';
 
 export type MembershipTable = 'members' | 'membersRemoved' | 'cluster';
@@ -40,12 +41,14 @@ export interface AppliedConfChange {
 }
 
 const CLUSTER_VERSION_KEY = utf8Encode('clusterVersion');
+const DOWNGRADE_KEY = utf8Encode('downgrade');
 const REMOVED = utf8Encode('removed');
 
 export class Members {
   private readonly byId = new Map<MemberId, MemberRecord>();
   private readonly removed = new Set<MemberId>();
   private version: string | undefined;
+  private downgradeInfo: DowngradeInfo = NO_DOWNGRADE;
 
   /** `learnersMax`: etcd's --max-learners; must be the same on all members, since applying depends on it. */
   constructor(
@@ -60,6 +63,8 @@ export class Members {
     for (const [key] of store.list('membersRemoved')) this.removed.add(idOfKey(key));
     const version = store.get('cluster', CLUSTER_VERSION_KEY);
     if (version !== undefined) this.version = utf8Decode(version);
+    const downgrade = store.get('cluster', DOWNGRADE_KEY);
+    if (downgrade !== undefined) this.downgradeInfo = decodeDowngradeInfo(downgrade) ?? NO_DOWNGRADE;
   }
 
   /** All members, ascending by id. */
@@ -78,6 +83,11 @@ export class Members {
   /** `major.minor.0`, or undefined until the first leader has decided. */
   get clusterVersion(): string | undefined {
     return this.version;
+  }
+
+  /** The downgrade that is on its way, if any. */
+  get downgrade(): DowngradeInfo {
+    return this.downgradeInfo;
   }
 
   /** Applies the data of a ConfChange entry, once: validates it against the table, then changes the table. */
@@ -132,6 +142,13 @@ export class Members {
   applyClusterVersion(body: Uint8Array): void {
     this.version = decode('membershippb.ClusterVersionSetRequest', body).ver;
     this.store.put('cluster', CLUSTER_VERSION_KEY, utf8Encode(this.version));
+  }
+
+  /** Applies the body of a DowngradeInfoSetRequest: a downgrade was enabled or cancelled. */
+  applyDowngrade(body: Uint8Array): void {
+    const { enabled, ver } = decode('membershippb.DowngradeInfoSetRequest', body);
+    this.downgradeInfo = enabled ? { enabled, targetVersion: ver } : NO_DOWNGRADE;
+    this.store.put('cluster', DOWNGRADE_KEY, encodeDowngradeInfo(this.downgradeInfo));
   }
 
   private change(type: ConfChangeType, nodeId: MemberId, context: ChangeContext | undefined): void {

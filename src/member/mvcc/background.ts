@@ -16,10 +16,14 @@ interface Scheduled {
   readonly hashCounts: boolean;
 }
 
-interface Asked {
-  readonly job: HashJob;
-  readonly done: (hash: KvHash) => void;
+/** A hash under way. */
+export interface SlicedHash<Result> {
+  /** Looks at up to `recordsMax` records; the result when that was the last slice. */
+  step(recordsMax: number): Result | undefined;
 }
+
+/** One slice of a hash; true when it was the last and the result is delivered. */
+type Asked = (recordsMax: number) => boolean;
 
 export class Background {
   readonly #mvcc: Mvcc;
@@ -56,31 +60,37 @@ export class Background {
 
   /**
    * Hashes the store at `revision` (0: newest) and calls `done`, at once when it is known from a compaction, else from
-   * a later step. Returns why it cannot be hashed, if so.
+   * a later step. Returns why it cannot be hashed, if so. `fresh`: not what is known from a compaction, which goes by
+   * the compact revision before it.
    */
-  hashKv(revision: number, done: (hash: KvHash) => void): EtcdErrorCode | undefined {
+  hashKv(revision: number, done: (hash: KvHash) => void, fresh = false): EtcdErrorCode | undefined {
     const mvcc = this.#mvcc;
-    const cached = revision === 0 ? undefined : this.#cache.get(revision);
+    const cached = revision === 0 || fresh ? undefined : this.#cache.get(revision);
     if (cached !== undefined) {
       done(cached);
       return undefined;
     }
     if (revision > 0 && revision < mvcc.compactRevision) return EtcdErrorCode.Compacted;
     if (revision > mvcc.currentRevision) return EtcdErrorCode.FutureRev;
-    const job = new HashJob(mvcc, revision === 0 ? mvcc.currentRevision : revision);
-    this.#hashes.push({ job, done });
+    this.hash(new HashJob(mvcc, revision === 0 ? mvcc.currentRevision : revision), done);
     return undefined;
+  }
+
+  /** Runs a hash among the others; `done` is called from a later step. */
+  hash<Result>(job: SlicedHash<Result>, done: (result: Result) => void): void {
+    this.#hashes.push(recordsMax => {
+      const result = job.step(recordsMax);
+      if (result === undefined) return false;
+      done(result);
+      return true;
+    });
   }
 
   /** One slice of one job, `recordsMax` records at most. Returns whether there is more to do. */
   step(recordsMax: number): boolean {
     const asked = this.#hashes[0];
     if (asked !== undefined) {
-      const hash = asked.job.step(recordsMax);
-      if (hash !== undefined) {
-        this.#hashes.shift();
-        asked.done(hash);
-      }
+      if (asked(recordsMax)) this.#hashes.shift();
       return this.busy;
     }
     const scheduled = this.#compactions[0];

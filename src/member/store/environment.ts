@@ -114,7 +114,12 @@ export class Environment {
   #pageBytes = 4096;
   #pagesAllocated = 0;
   #pagesInUse = 0;
+  #entries = 0;
   #statsAreCurrent = false;
+  /** Read transactions that are held: the file is closed when the last of them is done. */
+  #views = 0;
+  #closed: Promise<void> | undefined;
+  #lastViewDone: () => void = () => {};
 
   /** Throws StorageError `io` when LMDB cannot open it. */
   static open(options: EnvironmentOptions): Environment {
@@ -218,13 +223,21 @@ export class Environment {
   holdView(): View {
     if (this.#state !== 'open') this.#refuse();
     const transaction = this.#database.useReadTransaction();
+    let held = true;
+    this.#views += 1;
     return {
       scan: (start, end, visit) => {
         for (const { key, value } of this.#database.getRange({ start, end, transaction })) {
           if (!visit(key, value)) return;
         }
       },
-      done: () => transaction.done(),
+      done: () => {
+        if (!held) return;
+        held = false;
+        transaction.done();
+        this.#views -= 1;
+        if (this.#views === 0) this.#lastViewDone();
+      },
     };
   }
 
@@ -240,18 +253,30 @@ export class Environment {
     return this.#pagesInUse * this.#pageBytes;
   }
 
+  /** How many keys there are. */
+  entries(): number {
+    this.#readStats();
+    return this.#entries;
+  }
+
   get failed(): boolean {
     return this.#state === 'failed';
   }
 
   /**
    * Idempotent. Nothing is flushed: every commit already was. The file is closed when the call returns, so that it may
-   * be opened again; the promise is the library's.
+   * be opened again, unless views are held: they go on seeing their commit, and the promise resolves behind the last.
    */
   close(): Promise<void> {
-    if (this.#state === 'closed') return Promise.resolve();
+    if (this.#closed !== undefined) return this.#closed;
     this.#state = 'closed';
-    return this.#database.close();
+    this.#closed =
+      this.#views === 0
+        ? this.#database.close()
+        : new Promise((resolve, reject) => {
+            this.#lastViewDone = () => this.#database.close().then(resolve, reject);
+          });
+    return this.#closed;
   }
 
   #checkRoom(bytesEstimate: number): void {
@@ -274,6 +299,7 @@ export class Environment {
     const stats = this.#database.getStats() as LmdbStats;
     this.#pageBytes = stats.pageSize;
     this.#pagesAllocated = stats.lastPageNumber + 1;
+    this.#entries = stats.entryCount;
     this.#pagesInUse = META_PAGES + pagesOf(stats) + pagesOf(stats.free);
     this.#statsAreCurrent = true;
   }
@@ -306,6 +332,7 @@ interface LmdbTreeStats {
 
 interface LmdbStats extends LmdbTreeStats {
   readonly lastPageNumber: number;
+  readonly entryCount: number;
   readonly free: LmdbTreeStats;
 }
 

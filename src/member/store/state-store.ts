@@ -14,7 +14,7 @@
 import * as path from 'node:path';
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
-import { type BeforeWrite, Environment, type View, type Writer } from './environment.js';
+import { type BeforeWrite, Environment, type View, type Visitor, type Writer } from './environment.js';
 import { type Files, nodeFiles, nodeFilesUnsynced } from './files.js';
 import { getUint64, setUint64, viewOf } from './numbers.js';
 import { RecordBuffer } from './record-buffer.js';
@@ -65,6 +65,9 @@ export interface Revision {
   readonly sub: number;
 }
 
+/** Told after every commit which keys of the tree were there before and are changed or gone. */
+export type CommitFollower = (keys: readonly Uint8Array[]) => void;
+
 /** False stops the scan. `value` is valid during the call only. */
 export type RecordVisitor = (main: number, sub: number, tombstone: boolean, value: Uint8Array) => boolean;
 
@@ -88,7 +91,7 @@ export function mapSizeFor(quotaBytes: number): number {
 }
 
 export class StateStore {
-  readonly #environment: Environment;
+  #environment: Environment;
   readonly #records = new RecordBuffer();
   /** Committed records to delete; keyed for lookup (see deletionKey). */
   readonly #deletions = new Map<number | string, { main: number; sub: number; tombstone: boolean }>();
@@ -103,6 +106,7 @@ export class StateStore {
   #lastMain = 0;
   #lastSub = 0;
   #pendingSinceMs: number | undefined;
+  #follower: CommitFollower | undefined;
 
   /** Throws StorageError: `otherCluster`, `otherMember`, `format`, `inconsistent`, `corrupt`, `io`. */
   static open(options: StateStoreOptions): StateStore {
@@ -305,6 +309,7 @@ export class StateStore {
       this.#appendRecords(writer);
     });
     this.#durableIndex = this.#appliedIndex;
+    if (this.#follower !== undefined) this.#follower(this.#changedKeys());
     this.#records.clear();
     this.#deletions.clear();
     this.#small.clear();
@@ -330,9 +335,49 @@ export class StateStore {
     return this.#environment.holdView();
   }
 
+  // Another file for the same state (defragmenter.ts).
+
+  /** Who hears of commits; undefined: nobody. */
+  follow(follower: CommitFollower | undefined): void {
+    this.#follower = follower;
+  }
+
+  /** Committed entries behind `after` as they stand in the tree, in order. The value is valid during the call only. */
+  scanTree(after: Uint8Array, visit: Visitor): void {
+    this.#environment.scan(after, END_KEY, (key, value) => compareBytes(key, after) <= 0 || visit(key, value));
+  }
+
+  /** A committed entry's value as it stands in the tree: the caller's to keep. */
+  readTree(treeKey: Uint8Array): Uint8Array | undefined {
+    return this.#environment.getCopy(treeKey);
+  }
+
+  /** How many entries are committed. */
+  treeEntries(): number {
+    return this.#environment.entries();
+  }
+
+  /** Goes on with an environment that holds the same; the caller closes the former one, which is returned. */
+  adopt(environment: Environment): Environment {
+    assert(
+      this.pendingOperations === 0 && this.#durableIndex === this.#appliedIndex,
+      'an environment is exchanged right behind a commit',
+    );
+    const former = this.#environment;
+    this.#environment = environment;
+    return former;
+  }
+
   /** Closes without committing. Idempotent. */
   close(): Promise<void> {
     return this.#environment.close();
+  }
+
+  #changedKeys(): Uint8Array[] {
+    const keys = [...this.#small.values()].map(({ treeKey }) => treeKey);
+    for (const { main, sub, tombstone } of this.#deletions.values())
+      keys.push(this.#keyOf(main, sub, tombstone).slice());
+    return keys;
   }
 
   #changeSmall(treeKey: Uint8Array, stored: Uint8Array | undefined): void {

@@ -327,3 +327,25 @@ test('revisions beyond 32 bits', () => {
   assert.equal(decodeMessage('CompactionResponse', far.applier.compactionReply(1)).header !== undefined, true);
   assert.equal(keysOf(run(far, range('k', { revision: 2n ** 40n + 2n }))), 'Compacted');
 });
+
+test('a fresh hash at a compacted revision goes by that compaction, the known one by the one before', () => {
+  const subject = subjectOf();
+  for (let at = 0; at < 6; at++) run(subject, put('a', `v${at}`));
+  compact(subject, 5);
+  subject.settle();
+  const hashed = (fresh: boolean): DecodedMessage<'etcdserverpb.HashKVResponse'> => {
+    let response: Uint8Array | undefined;
+    const take = (bytes: Uint8Array): void => {
+      response = bytes.slice();
+    };
+    assert.equal(
+      subject.applier.hashKv(5, () => 0, take, fresh),
+      undefined,
+    );
+    subject.settle();
+    return decode('etcdserverpb.HashKVResponse', response ?? assert.fail('an answer'));
+  };
+  assert.equal(hashed(false).compact_revision, -1n);
+  assert.equal(hashed(true).compact_revision, 5n);
+  assert.equal(hashed(true).hash_revision, 5n);
+});

@@ -2,11 +2,12 @@
  * One life of a member's storage, for kill.test.ts: opens log and state in the directory given as argument, checks that
  * everything is as its deterministic content says, replays, reports `open <last index>`, then appends until it is
  * killed, reporting each index once append() has returned. Small files and limits, so that moves, reuse and compaction
- * happen.
+ * happen. The state is written anew now and then.
  */
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { RaftLog } from '../../../src/member/log/raft-log.js';
+import { Defragmenter } from '../../../src/member/store/defragmenter.js';
 import { stateDirectory } from '../../../src/member/store/state-directory.js';
 import { StateStore } from '../../../src/member/store/state-store.js';
 import { confStateOf, entries, entry, hardState, STAMP } from './support.js';
@@ -25,6 +26,7 @@ checkLog();
 checkState();
 applyUpTo(log.initialState().hardState.commit);
 fs.writeSync(1, `open ${log.lastIndex()}\n`);
+let defragmenter: Defragmenter | undefined;
 for (let nowMs = 0; ; nowMs += 20) {
   const first = log.lastIndex() + 1;
   const last = first + (first % 13);
@@ -35,6 +37,31 @@ for (let nowMs = 0; ; nowMs += 20) {
   applyUpTo(first - 1);
   if (store.commitIfDue(nowMs)) log.compact(Math.max(0, store.durableAppliedIndex - KEPT_ENTRIES));
   log.flushIfDue(nowMs);
+  defragment();
+}
+
+/** Now and then a beginning; then a slice, or the switch to the new state: as the member does it. */
+function defragment(): void {
+  const generation = log.stateGeneration + 1;
+  if (defragmenter === undefined) {
+    if (log.lastIndex() % 32 !== 0) return;
+    store.commit();
+    defragmenter = new Defragmenter(store, {
+      directory,
+      generation,
+      stamp: STAMP,
+      mapSizeBytes: 1 << 30,
+      durable: true,
+    });
+  }
+  if (defragmenter.step()) return;
+  store.commit();
+  const environment = defragmenter.finish();
+  defragmenter = undefined;
+  const former = stateDirectory(directory, log.stateGeneration);
+  log.switchState(generation);
+  void store.adopt(environment).close();
+  fs.rmSync(former, { recursive: true });
 }
 
 function contentAt(index: number) {
