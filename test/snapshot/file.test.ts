@@ -243,7 +243,10 @@ test('the command: one line and exit code 1 for everything else', () => {
       'kvorum: xml is no output format of snapshot status; there are simple, json, fields, table\n',
     ],
     [['status', path, '--what'], "kvorum: Unknown option '--what'\n"],
-    [['mend', path], 'kvorum: unknown command snapshot mend; there are snapshot save, status, check and restore FILE\n'],
+    [
+      ['mend', path],
+      'kvorum: unknown command snapshot mend; there are snapshot save, status, check and restore FILE\n',
+    ],
   ];
   for (const [args, stderr] of fails) assert.deepEqual(kvorum(...args), { status: 1, stdout: '', stderr });
 });
