@@ -11,6 +11,7 @@
  */
 import 'lmdb';
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay, setImmediate as nextRound } from 'node:timers/promises';
@@ -83,9 +84,13 @@ export class Cluster {
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
     const endpoints: Endpoint[] = [];
     let directory: DataDirectory | undefined;
+    let isRestored = false;
     try {
       if (resolved.backup !== undefined) prepareBackups(resolved.backup);
-      if (options.fromSnapshot !== undefined) await restoreFor(resolved, options.fromSnapshot, path);
+      if (options.fromSnapshot !== undefined) {
+        await restoreFor(resolved, options.fromSnapshot, path);
+        isRestored = true;
+      }
       directory = DataDirectory.open(path, { ephemeral });
       const addresses = addressesOf(resolved, directory.describe());
       for (const address of addresses) endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
@@ -101,6 +106,8 @@ export class Cluster {
       await Promise.all(threads.map(thread => thread.abandon()));
       for (const endpoint of endpoints) await endpoint.close(0);
       directory?.close();
+      // Nothing has run on what was restored: the same call is to be possible again.
+      if (isRestored && endpoints.length < resolved.listen.length) rmSync(path, { recursive: true, force: true });
       throw error;
     }
   }

@@ -207,6 +207,19 @@ test('files that cannot be restored are refused with one line, and no data direc
   await assert.rejects(restoreSnapshot({ ...options, file: whole }), /not empty or could not be read/);
 });
 
+test('a start from a snapshot that finds its port in use leaves nothing, and can be tried again', async () => {
+  const source = await start({ members: 1 });
+  await source.client().put('k', 'v');
+  const file = join(base, 'whole.db');
+  await source.snapshot(file);
+  const port = Number(new URL(source.endpoints[0] as string).port);
+  const options = { dataDir: join(base, 'data'), fromSnapshot: file, logLevel: 'silent' } as const;
+  await assert.rejects(startCluster({ ...options, ports: [0, 0, port] }), StartError);
+  assert.ok(!existsSync(options.dataDir));
+  const cluster = await start(options);
+  assert.equal((await cluster.client().get('k'))?.value, 'v');
+});
+
 test('a restored member whose state is lost does not begin an empty one', async () => {
   const source = await start({ members: 1 });
   await source.client().put('k', 'v');
