@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { makeDirectories, StartError } from './data-directory.js';
+import { type BackupCounts, backupCountsOf } from './metrics.js';
 import type { SavedSnapshot } from './snapshots.js';
 
 export interface BackupSettings {
@@ -44,6 +45,7 @@ export class Backups {
   readonly #prefix: string;
   readonly #save: Save;
   readonly #logger: Logger;
+  readonly #counts: BackupCounts;
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
 
@@ -53,6 +55,7 @@ export class Backups {
     this.#prefix = `kvorum-${clusterId}-`;
     this.#save = save;
     this.#logger = logger;
+    this.#counts = backupCountsOf(clusterId);
     // What a killed process was writing.
     for (const name of this.#names('.db.part')) rmSync(join(this.#settings.directory, name), { force: true });
     this.#running = this.#run();
@@ -86,11 +89,16 @@ export class Backups {
     const path = join(this.#settings.directory, name);
     try {
       const { bytes, revision } = await this.#save(path, this.#stopping.signal);
+      this.#counts.saved += 1;
+      this.#counts.lastSavedSeconds = Date.now() / 1_000;
+      this.#counts.lastBytes = bytes;
       this.#logger.info({ path, bytes, revision, tookMs: Math.round(performance.now() - startedMs) }, 'backup saved');
       this.#prune();
       return true;
     } catch (error) {
-      if (!this.#stopping.signal.aborted) this.#logger.error({ path, err: error }, 'backup failed');
+      if (this.#stopping.signal.aborted) return false;
+      this.#counts.failed += 1;
+      this.#logger.error({ path, err: error }, 'backup failed');
       return false;
     }
   }

@@ -1,8 +1,9 @@
 /**
- * What a client endpoint serves besides gRPC, over HTTP/1 and HTTP/2 alike: /version, /health and etcd's JSON gateway.
+ * What a client endpoint serves besides gRPC, over HTTP/1 and HTTP/2 alike: /version, /health, /metrics and etcd's JSON
+ * gateway.
  *
  *     connection without the HTTP/2 preface --> http1 --,
- *     HTTP/2 request that is no gRPC call ----> http2 --+--> access rules --> /version, /health, /v3/… , 404
+ *     HTTP/2 request that is no gRPC call ----> http2 --+--> access rules --> /version, /health, /metrics, /v3/…, 404
  *     websocket below /v3/ -------------------> websocket
  *
  * The gateway and the websockets are loaded when somebody first asks for them: most clusters never do.
@@ -23,6 +24,7 @@ import type { Peer } from './grpc/call.js';
 import type { RequestHead } from './http2/request-head.js';
 import type { Stream, StreamReceiver } from './http2/stream.js';
 import type { MemberPort } from './member-port.js';
+import { scrape } from './metrics.js';
 
 /** How long a health check's read may take (etcd: the server's request timeout). */
 const healthTimeoutMs = 7_000;
@@ -78,6 +80,7 @@ export class PlainHttp {
     if (gateway !== undefined && path.startsWith('/v3/')) return this.#gateway(gateway, exchange, path);
     if (path === '/version') answerVersion(exchange, member());
     else if (path === '/health') answerHealth(exchange, member());
+    else if (path === '/metrics') answerMetrics(exchange);
     else respondText(exchange, 404, '404 page not found');
     discardBody(exchange);
   }
@@ -120,6 +123,14 @@ function queryOf(target: string): URLSearchParams {
 
 function refuseMethod(exchange: Exchange): void {
   respondText(exchange, 405, 'Method Not Allowed', [['Allow', 'GET']]);
+}
+
+function answerMetrics(exchange: Exchange): void {
+  if (exchange.method !== 'GET') return refuseMethod(exchange);
+  scrape().then(
+    ({ contentType, text }) => exchange.respond(200, [['Content-Type', contentType]], text),
+    (error: unknown) => respondText(exchange, 500, `kvorum: ${String(error)}`),
+  );
 }
 
 function answerVersion(exchange: Exchange, member: HttpMember | undefined): void {

@@ -95,6 +95,13 @@ test('a cluster writes whole snapshots of itself', async () => {
   try {
     for (let at = 0; at < 100; at += 1) await cluster.client().put(`k${at}`, 'v');
     while (readdirSync(join(base, 'backups', 'deep')).filter(name => name.endsWith('.db')).length < 2) await delay(20);
+    const response = await fetch(`${cluster.endpoints[0]}/metrics`);
+    assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/);
+    const text = await response.text();
+    assert.match(text, /^process_resident_memory_bytes \d+$/m);
+    assert.match(text, /^kvorum_backups_total\{cluster="[0-9a-f]+",result="saved"\} [2-9]/m);
+    assert.match(text, /^kvorum_backup_last_bytes\{cluster="[0-9a-f]+"\} [1-9]\d+$/m);
+    assert.equal((await fetch(`${cluster.endpoints[1]}/metrics`, { method: 'POST' })).status, 405);
   } finally {
     await cluster.close();
   }
