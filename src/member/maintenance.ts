@@ -9,7 +9,9 @@
  *
  * Invariant (B2): every request leaves once: answered, failed or cancelled.
  */
+
 import { EMPTY_BYTES } from '../base/bytes.js';
+import { encodeConfState } from '../wire/conf-state.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
@@ -20,7 +22,6 @@ import { AutoCompaction } from './auto-compaction.js';
 import { CorruptionCheck } from './corruption-check.js';
 import { Defragmentation } from './defragmentation.js';
 import type { HostLink } from './host-link.js';
-import { encodeConfState } from './membership/conf-state.js';
 import { downgradeTargetOf, parseTargetVersion } from './membership/downgrade.js';
 import type { OpenMember } from './open.js';
 import type { PeerCalls } from './peer-calls.js';

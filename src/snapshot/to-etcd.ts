@@ -8,8 +8,10 @@
  * elsewhere (index, term and configuration), and the cluster version is left out: the cluster that is restored sets its
  * own, and a server older than what stands there would refuse to start.
  */
+
 import { assert } from '../base/assert.js';
 import { compareBytes, utf8Encode, writeUint64BE } from '../base/bytes.js';
+import { encodeConfState } from '../wire/conf-state.js';
 import { KEY_BYTES_MAX } from './bbolt/format.js';
 import type { DatabaseWriter } from './bbolt/writer.js';
 import {
@@ -43,7 +45,7 @@ export class ToEtcd {
     this.#writer = writer;
     this.#meta(MetaKey.ConsistentIndex, uint64(position.appliedIndex));
     this.#meta(MetaKey.Term, uint64(position.appliedTerm));
-    this.#meta(MetaKey.ConfState, utf8Encode(confStateJson(position)));
+    this.#meta(MetaKey.ConfState, encodeConfState(position));
     this.#meta(MetaKey.StorageVersion, utf8Encode(position.storageVersion));
   }
 
@@ -91,9 +93,4 @@ function uint64(value: number): Uint8Array {
   const bytes = new Uint8Array(8);
   writeUint64BE(bytes, 0, value);
   return bytes;
-}
-
-function confStateJson({ voters, learners }: StatePosition): string {
-  const others = learners.length === 0 ? '' : `"learners":[${learners.join(',')}],`;
-  return `{"voters":[${voters.join(',')}],${others}"auto_leave":false}`;
 }

@@ -21,7 +21,8 @@ const settings = {
 /** A member alone, opened without a thread; its state holds `records` of a kilobyte. */
 function open(directory: string, records: number, appliedIndex = 1): OpenMember {
   const identity = { id: 0xa1n, name: 'm1', peerUrls: ['http://127.0.0.1:12380'], clientUrls: [] };
-  const boot = { position: 0, clusterId: 1n, members: [identity], directory, mayFound: true, settings, seed: 1 };
+  const stores = { directory, mayFound: true, settings, seed: 1 };
+  const boot = { position: 0, clusterId: 1n, identity, founding: [identity], peers: [], ...stores };
   const member = openMember(boot as unknown as MemberBoot);
   const { store } = member.state;
   for (let main = 2; main < records + 2; main += 1) store.putRecord(main, 0, false, record(main));

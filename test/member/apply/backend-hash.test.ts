@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { utf8Encode } from '../../../src/base/bytes.js';
 import { BackendHashJob, type HashedTable } from '../../../src/member/apply/backend-hash.js';
-import { encodeConfState } from '../../../src/member/membership/conf-state.js';
+import { encodeConfState } from '../../../src/wire/conf-state.js';
 import { MemoryStateStore } from '../../support/memory-state-store.js';
 
 const MEMBER = 8951476252536197943n;
