@@ -29,7 +29,7 @@ const settings = {
   ...{ maxTxnOps: 128, maxRequestBytes: 1_572_864, quotaBackendBytes: 0, leaseCheckpointIntervalMs: 0, durable: false },
 };
 /** The leader's snapshot covers more than the member ever had. */
-const snapshotAt = { index: 40, term: 5 } as const;
+const snapshotAt = { index: 20, term: 5 } as const;
 
 /** What a member has promised to others: it must be there whatever happens. */
 class Promised {
