@@ -24,13 +24,13 @@ for (const { members, cycles } of [
   { members: 3, cycles: 8 },
   { members: 1, cycles: 4 },
 ]) {
-  test(`kill -9 while defragmenting loses nothing, members: ${members}`, async t => {
+  test(`R3: kill -9 while defragmenting loses nothing (etcd #14685), members: ${members}`, async t => {
     const totals = await runCycles(options(t, 'kill', members, cycles));
     t.diagnostic(JSON.stringify(totals));
     assert(totals.acknowledged > cycles, JSON.stringify(totals));
   });
 
-  test(`a power cut while defragmenting loses nothing, members: ${members}`, async t => {
+  test(`R3: a power cut while defragmenting loses nothing (etcd #14685), members: ${members}`, async t => {
     if (!(await requireFaultyDisk(t))) return;
     const totals = await runCycles(options(t, 'power-cut', members, cycles));
     t.diagnostic(JSON.stringify(totals));

@@ -47,7 +47,7 @@ test('one member alone loses nothing acknowledged', async t => {
   assertSomethingWasLost(totals);
 });
 
-test('a new data directory survives cuts while it is made', async t => {
+test('R24: a new data directory survives cuts while it is made (etcd #16596)', async t => {
   if (!(await requireFaultyDisk(t))) return;
   assertSomethingWasLost(await cutPower(t, { ...options(t, 3, 10, 1), moments: 'start' }));
 });

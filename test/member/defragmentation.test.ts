@@ -112,11 +112,11 @@ test('a member that stops in the middle leaves the state it had', async t => {
   await closed(stage.member);
 });
 
-test('a snapshot that replaces the state at any turn: its state is defragmented', async t => {
+test('R20: a snapshot that replaces the state at any turn: its state is defragmented (etcd #20271)', async t => {
   for (let turns = 0; turns < 12; turns += 1) await replacedAfter(t, turns);
 });
 
-test('a snapshot that began to come before a defragmentation ended is still installed', async t => {
+test('R20: a snapshot that began to come before a defragmentation ended is still installed (etcd #20271)', async t => {
   const directory = await temporaryDirectory(t);
   const stage = new Stage(open(directory, 2_000));
   const install = await snapshotFor(t, stage.member, 700);

@@ -108,8 +108,8 @@ test('a member whose thread is killed while it defragments comes back whole, in 
   );
 });
 
-test('a snapshot that replaces the state under a defragmentation: both end, and nothing is lost at a restart', async t => {
-  // R20, etcd #20271: what was written afterwards went to a file that was gone after a restart.
+test('R20: a snapshot replaces the state under a defragmentation, a restart has all of it (etcd #20271)', async t => {
+  // What was written afterwards went to a file that was gone after a restart.
   const dataDir = join(directoryFor(t), 'data');
   let cluster = await startFor(t, { dataDir, snapshotCount: 50, snapshotCatchUpEntries: 5 });
   await wear(cluster, 2_000);

@@ -97,7 +97,7 @@ test('a delete at exactly the compact revision stays for who reads on from there
   assert.equal(recordsOf(subject), '4.0');
 });
 
-test('the revision survives the compaction of the newest delete, at every step and crash (etcd #17780, #6633)', () => {
+test('R9: the revision survives compacting the newest delete, at every crash (etcd #17780, #16693, #6633)', () => {
   for (let steps = 0; steps < 6; steps += 1) {
     for (const committedAfter of [0, 1, 2, 3]) {
       const subject = subjectOf(put('k'), remove('k'));

@@ -131,7 +131,7 @@ describe('defragmentation', () => {
     });
   }
 
-  test('a crash at any step leaves the old state or the new one, whole', async context => {
+  test('R3: a crash at any step leaves the old state or the new one, whole (etcd #14685)', async context => {
     const base = await temporaryDirectory(context);
     let switched = 0;
     let steps = 0;
