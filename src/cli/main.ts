@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `kvorum` command: `kvorum [start] [flags]`, `kvorum snapshot save|status|check|restore FILE`.
+ * The `kvorum` command: `kvorum [start] [flags]`, `kvorum member add|remove|promote|list`,
+ * `kvorum snapshot save|status|check|restore FILE`.
  *
  * A start-up problem is one line on stderr that names the fix, and exit code 1.
  */
@@ -19,8 +20,13 @@ async function main(args: string[]): Promise<void> {
     process.exitCode = await snapshotCommand(rest, { out: print, error: text => void process.stderr.write(text) });
     return;
   }
+  if (verb === 'member') {
+    const { memberCommand } = await import('./member.js');
+    process.exitCode = await memberCommand(rest, { out: print, error: text => void process.stderr.write(text) });
+    return;
+  }
   if (verb !== 'start')
-    throw new StartError(`unknown command ${verb}; there are start and snapshot, see kvorum --help`);
+    throw new StartError(`unknown command ${verb}; there are start, member and snapshot, see kvorum --help`);
   const values = readFlags(
     rest.map(argument => (argument === '-h' ? '--help' : argument)),
     process.env,
@@ -40,6 +46,7 @@ function helpText(): string {
     'kvorum: a whole etcd cluster in one process',
     '',
     'usage: kvorum [start] [flags]',
+    '       kvorum member add|remove|promote|list',
     '       kvorum snapshot check FILE',
     '       kvorum snapshot status FILE [-w simple|json|fields|table]',
     '       kvorum snapshot save FILE [--endpoints HOST:PORT]',
