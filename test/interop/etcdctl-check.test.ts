@@ -1,6 +1,6 @@
 /**
- * `etcdctl check datascale` passes on kvorum: it fills a prefix, reads how much memory that took on /metrics, and cleans up.
- * (`check perf` takes a minute by design and is run by hand.)
+ * `etcdctl check datascale` passes on kvorum: it fills a prefix, reads how much memory that took on /metrics, and cleans
+ * up. (`check perf` takes a minute by design and is run by hand.)
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
