@@ -141,7 +141,8 @@ export class ControlledCluster {
     for (const [from, to] of this.#labels) {
       labelled = labelled.replaceAll(new RegExp(`(?<![\\w.])${from.replaceAll('.', '\\.')}(?![\\w.])`, 'g'), to);
     }
-    return labelled.replaceAll(/127\.0\.0\.1:\d+/g, 'PEER');
+    // An id that begins with a zero is padded with a blank (%16x): one in sixteen, on either side.
+    return labelled.replaceAll(/\bMember {2,}/g, 'Member ').replaceAll(/127\.0\.0\.1:\d+/g, 'PEER');
   }
 }
 
