@@ -20,7 +20,7 @@
  *
  * Where does kvorum's time go in a fan-out? Run it by itself under the profiler, then the load, then end it:
  *
- *   node --cpu-prof --cpu-prof-dir=/tmp/profile dist/src/cli/main.js --ephemeral \
+ *   node --cpu-prof --cpu-prof-dir=profile dist/src/cli/main.js --ephemeral \
  *     --listen-client-urls http://127.0.0.1:2379,http://127.0.0.1:22379,http://127.0.0.1:32379
  *   node dist/bench/load/watch.js --endpoints 127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379 \
  *     --watchers 10000 --outstanding 5 --seconds 10 --pids $(pgrep -f cli/main.js)

@@ -32,15 +32,17 @@ process.once('exit', () => {
 /**
  * Starts a program and resolves, with what `ready` made of it, at the first line on its stderr for which `ready` gives
  * something. Rejects with the last log lines when it ends before that or takes too long. A server that ends later
- * without being asked to leaves its last log lines on stderr.
+ * without being asked to leaves its last log lines on stderr. `variables` are added to its environment.
  */
 export async function startServer<T>(
   name: string,
   program: string,
   flags: readonly string[],
   ready: (line: string) => T | undefined,
+  variables: NodeJS.ProcessEnv = {},
 ): Promise<{ server: ServerProcess; ready: T }> {
-  const child = spawn(program, flags, { stdio: ['ignore', 'ignore', 'pipe'], env: environmentWithout('ETCD_') });
+  const env = { ...environmentWithout('ETCD_'), ...variables };
+  const child = spawn(program, flags, { stdio: ['ignore', 'ignore', 'pipe'], env });
   living.add(child);
   let ending = false;
   let serving = false;

@@ -58,7 +58,9 @@ async function startKvorum(options: SubjectOptions): Promise<Subject> {
     options.parentDirectory === undefined ? ['--ephemeral'] : ['--data-dir', join(directory.path, 'data')];
   const command = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
   const flags = [command, '--listen-client-urls', urls, ...storage, ...(options.kvorumFlags ?? [])];
-  const { server, ready } = await startServer('kvorum', process.execPath, flags, endpointsOfReadyLine);
+  // Killed, it cannot remove its ephemeral data: that lies in a directory which is removed.
+  const variables = { TMPDIR: directory.path };
+  const { server, ready } = await startServer('kvorum', process.execPath, flags, endpointsOfReadyLine, variables);
   const stop = async () => {
     await server.end();
     await directory.remove();

@@ -12,8 +12,8 @@
  */
 import { compareBytes, utf8Encode } from '../../base/bytes.js';
 import { crc32c } from '../../base/crc32c.js';
-import { SLICE_BYTES_MAX } from '../mvcc/hash.js';
-import { type MvccStorage, type Revision, revisionBytes, writeRevision } from '../mvcc/storage.js';
+import { RecordWalk } from '../mvcc/record-walk.js';
+import { type MvccStorage, revisionBytes, writeRevision } from '../mvcc/storage.js';
 
 /** The tables beside the records, as the state store names them. */
 export type HashedTable = (typeof BEFORE_RECORDS | typeof BEHIND_RECORDS)[number][0];
@@ -42,18 +42,15 @@ const BEHIND_RECORDS = [
 const CONF_STATE_KEY = utf8Encode('confState');
 
 export class BackendHashJob {
-  readonly #storage: HashedStorage;
-  readonly #revision: number;
+  readonly #walk: RecordWalk;
   readonly #behind: readonly (readonly [bucket: string, pairs: Pairs])[];
   readonly #key = revisionBytes(0, 0, false);
   readonly #tombstoneKey = revisionBytes(0, 0, true);
   #crc = 0;
-  #next: Revision = { main: 0, sub: 0 };
 
   /** `confState`: the configuration in etcd's JSON. `revision`: the current one. */
   constructor(storage: HashedStorage, confState: Uint8Array, revision: number) {
-    this.#storage = storage;
-    this.#revision = revision;
+    this.#walk = new RecordWalk(storage, revision);
     this.#behind = BEHIND_RECORDS.map(([table, bucket]) => {
       const pairs = storage.list(table);
       return [bucket, table === 'meta' ? withConfState(pairs, confState) : pairs] as const;
@@ -64,25 +61,13 @@ export class BackendHashJob {
 
   /** Looks at up to `recordsMax` records; the hash when that was the last slice. */
   step(recordsMax: number): number | undefined {
-    let records = 0;
-    let bytes = 0;
-    let paused = false;
-    this.#storage.scanRecords(this.#next, (main, sub, tombstone, value) => {
-      if (main > this.#revision) return false;
-      if (records === recordsMax || bytes >= SLICE_BYTES_MAX) {
-        this.#next = { main, sub };
-        paused = true;
-        return false;
-      }
-      records += 1;
-      bytes += value.length;
+    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value) => {
       const key = tombstone ? this.#tombstoneKey : this.#key;
       writeRevision(key, main, sub);
       this.#add(key);
       this.#add(value);
-      return true;
     });
-    if (paused) return undefined;
+    if (!isLast) return undefined;
     for (const [bucket, pairs] of this.#behind) this.#addBucket(bucket, pairs);
     return this.#crc;
   }

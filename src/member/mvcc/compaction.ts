@@ -18,10 +18,10 @@
  * the compaction.
  */
 import { assert } from '../../base/assert.js';
-import { type KvHash, RecordHasher, SLICE_BYTES_MAX } from './hash.js';
+import { type KvHash, RecordHasher } from './hash.js';
 import type { Mvcc } from './mvcc.js';
 import { recordKey } from './record.js';
-import type { Revision } from './storage.js';
+import { RecordWalk } from './record-walk.js';
 
 interface Doomed {
   readonly main: number;
@@ -36,38 +36,27 @@ export class CompactionJob {
   readonly #hasher = new RecordHasher();
   /** Whether compaction keeps any record; decided when the walk begins. */
   #keepsAny: boolean | undefined;
-  #next: Revision = { main: 0, sub: 0 };
+  readonly #walk: RecordWalk;
 
   /** `previous`: the compact revision before. */
   constructor(mvcc: Mvcc, revision: number, previous: number) {
     this.#mvcc = mvcc;
     this.revision = revision;
     this.#previous = previous;
+    this.#walk = new RecordWalk(mvcc.storage, revision);
   }
 
   /** Looks at up to `recordsMax` records. The hash when that was the last slice: the compaction is finished then. */
   step(recordsMax: number): KvHash | undefined {
     this.#keepsAny ??= this.#keepsAnything();
     const doomed: Doomed[] = [];
-    let records = 0;
-    let bytes = 0;
-    let paused = false;
-    this.#mvcc.storage.scanRecords(this.#next, (main, sub, tombstone, value) => {
-      if (main > this.revision) return false;
-      if (records === recordsMax || bytes >= SLICE_BYTES_MAX) {
-        this.#next = { main, sub };
-        paused = true;
-        return false;
-      }
-      records += 1;
-      bytes += value.length;
+    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value) => {
       const kept = this.#visit(main, sub, tombstone, value);
       if (!kept) doomed.push({ main, sub, tombstone });
       if (this.#counts(main, tombstone, kept)) this.#hasher.add(main, sub, tombstone, value);
-      return true;
     });
     for (const { main, sub, tombstone } of doomed) this.#mvcc.storage.deleteRecord(main, sub, tombstone);
-    if (paused) return undefined;
+    if (!isLast) return undefined;
     this.#mvcc.finishCompaction(this.revision);
     return { hash: this.#hasher.value, compactRevision: this.#previous, revision: this.revision };
   }

@@ -18,7 +18,8 @@ import { crc32c } from '../../base/crc32c.js';
 import type { KeyIndex } from './key-index.js';
 import type { Mvcc } from './mvcc.js';
 import { recordKey } from './record.js';
-import { type Revision, revisionBytes, writeRevision } from './storage.js';
+import { RecordWalk } from './record-walk.js';
+import { revisionBytes, writeRevision } from './storage.js';
 
 export interface KvHash {
   readonly hash: number;
@@ -27,9 +28,6 @@ export interface KvHash {
   /** The revision that was hashed. */
   readonly revision: number;
 }
-
-/** A slice ends after this many bytes of values, whatever the number of records: about two milliseconds. */
-export const SLICE_BYTES_MAX = 1 << 20;
 
 const CACHED_MAX = 10;
 const BUCKET_NAME = utf8Encode('key');
@@ -63,7 +61,7 @@ export class HashJob {
   readonly #unfinished: boolean;
   readonly #anyLive: boolean;
   readonly #hasher = new RecordHasher();
-  #next: Revision = { main: 0, sub: 0 };
+  readonly #walk: RecordWalk;
 
   /** `revision` must be readable. */
   constructor(mvcc: Mvcc, revision: number) {
@@ -72,26 +70,15 @@ export class HashJob {
     this.#compactRevision = mvcc.compactRevision;
     this.#unfinished = mvcc.finishedCompactRevision < mvcc.compactRevision;
     this.#anyLive = mvcc.index.anyLive(revision);
+    this.#walk = new RecordWalk(mvcc.storage, revision);
   }
 
   /** Looks at up to `recordsMax` records; the result when that was the last slice. */
   step(recordsMax: number): KvHash | undefined {
-    let records = 0;
-    let bytes = 0;
-    let paused = false;
-    this.#mvcc.storage.scanRecords(this.#next, (main, sub, tombstone, value) => {
-      if (main > this.#revision) return false;
-      if (records === recordsMax || bytes >= SLICE_BYTES_MAX) {
-        this.#next = { main, sub };
-        paused = true;
-        return false;
-      }
-      records += 1;
-      bytes += value.length;
+    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value) => {
       if (this.#counts(main, sub, tombstone, value)) this.#hasher.add(main, sub, tombstone, value);
-      return true;
     });
-    if (paused) return undefined;
+    if (!isLast) return undefined;
     return { hash: this.#hasher.value, compactRevision: this.#compactRevision, revision: this.#revision };
   }
 
