@@ -130,6 +130,14 @@ describe('pings of a client', () => {
     assert.equal(peer.expectFrame(FrameType.Ping).flags, Flag.Ack);
   });
 
+  it('that follow an answer of headers alone are no strike either', () => {
+    const peer = Peer.open({ pingIntervalMsMin: 5_000 });
+    peer.onRequest = ({ stream }) => stream.sendHeaders(okHeaders, true);
+    for (let id = 1; id < 41; id += 2) peer.send(headersFrame(id, true), ping);
+    peer.frames();
+    peer.expectAlive();
+  });
+
   it('without a call must be rare', () => {
     const peer = Peer.open({ pingIntervalMsMin: 5_000 });
     for (let turn = 0; turn < 4; turn += 1) {
