@@ -187,6 +187,8 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     autoCompaction: autoCompaction(options.autoCompactionMode ?? 'periodic', options.autoCompactionRetention ?? '0'),
     corruptCheckIntervalMs: options.corruptCheckIntervalMs ?? 0,
     initialCorruptCheck: options.initialCorruptCheck ?? false,
+    authToken: 'simple',
+    authTokenTtlSeconds: 300,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [

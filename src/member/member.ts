@@ -13,6 +13,7 @@
  */
 import { assert } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
+import { type Caller, callerBytes, decodeCaller, SERVER_CALLER } from '../transport/caller.js';
 import {
   alarmBit,
   Cell,
@@ -22,7 +23,14 @@ import {
   type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
-import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_OF_SERVER, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import {
+  ControlNotice,
+  EnvelopeKind,
+  FLAG_CALLER,
+  FLAG_END,
+  FLAG_OF_SERVER,
+  FLAG_REQUIRE_LEADER,
+} from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
@@ -280,16 +288,21 @@ export class Member implements Turning {
     } else if (kind === EnvelopeKind.Control) {
       if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
     } else if (kind === EnvelopeKind.Open) {
-      const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
-      const unary = (flags & FLAG_END) !== 0;
-      const ofServer = (flags & FLAG_OF_SERVER) !== 0;
-      if (this.#isLearner && !ofServer && !servedByLearner(aux, unary ? payload : undefined)) {
-        this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
-      } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
-      else if (!unary) this.#streams.open(aux, id, requiresLeader);
-      else this.#requests.open(aux, id, payload, this.#nowMs);
+      if ((flags & (FLAG_CALLER | FLAG_OF_SERVER)) === 0) this.#onOpen(aux, id, payload, flags, undefined);
+      else if ((flags & FLAG_OF_SERVER) !== 0) this.#onOpen(aux, id, payload, flags, SERVER_CALLER);
+      else this.#onOpen(aux, id, payload.subarray(callerBytes(payload)), flags, decodeCaller(payload));
     }
   };
+
+  #onOpen(method: number, id: number, payload: Uint8Array, flags: number, caller: Caller | undefined): void {
+    const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
+    const unary = (flags & FLAG_END) !== 0;
+    if (this.#isLearner && caller !== SERVER_CALLER && !servedByLearner(method, unary ? payload : undefined)) {
+      this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
+    } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
+    else if (!unary) this.#streams.open(method, id, requiresLeader, caller);
+    else this.#requests.open(method, id, payload, this.#nowMs, caller);
+  }
 
   #tick(): void {
     this.#open.raft.tick();

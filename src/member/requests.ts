@@ -8,6 +8,8 @@
  * The order of checks is etcd's, because a client sees which one comes first.
  */
 import { etcdVersion } from '../base/version.js';
+import { encodePasswordFacts } from '../transport/authentication.js';
+import type { Caller } from '../transport/caller.js';
 import type { MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
@@ -63,8 +65,8 @@ export class Requests {
     this.#ids = { cluster_id: boot.clusterId, member_id: identity.id };
   }
 
-  /** A request of the host. `payload` is a view that is valid during the call only. */
-  open(method: number, requestId: number, payload: Uint8Array, nowMs: number): void {
+  /** A request of the host, made by `caller`. `payload` is a view that is valid during the call only. */
+  open(method: number, requestId: number, payload: Uint8Array, nowMs: number, _caller: Caller | undefined): void {
     try {
       const error = this.#dispatch(method, requestId, payload, nowMs);
       if (error !== undefined) this.#context.host.end(requestId, error);
@@ -200,6 +202,14 @@ export class Requests {
         return this.#hashKv(requestId, decode('etcdserverpb.HashKVRequest', payload).revision);
       case Method.Status:
         this.#answerStatus(requestId);
+        return undefined;
+      case Method.Authenticate:
+        return EtcdErrorCode.AuthNotEnabled;
+      case Method.AuthPassword:
+        this.#context.host.reply(
+          requestId,
+          encodePasswordFacts({ enabled: false, hash: '', noPassword: false, revision: 1 }),
+        );
         return undefined;
       default:
         return this.#context.maintenance.open(method, requestId, payload, nowMs);

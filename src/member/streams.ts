@@ -10,6 +10,7 @@
  *
  * Invariant (B2): a stream ends once: by an error here, by whoever answers it, or by its client.
  */
+import type { Caller } from '../transport/caller.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
@@ -26,6 +27,8 @@ const leaderlessChecksMax = 3;
 interface OpenStream {
   readonly method: number;
   readonly requiresLeader: boolean;
+  /** Who opened it; it stays this one's, whatever happens to the connection. */
+  readonly caller: Caller | undefined;
 }
 
 export class Streams {
@@ -56,7 +59,7 @@ export class Streams {
     this.#snapshots.abandon();
   }
 
-  open(method: number, streamId: number, requiresLeader: boolean): void {
+  open(method: number, streamId: number, requiresLeader: boolean, caller: Caller | undefined): void {
     if (method === Method.Watch) this.#watches.open(streamId);
     else if (method === Method.LeaseKeepAlive) this.#leases.open(streamId);
     else if (method === Method.Snapshot) this.#snapshots.open(streamId);
@@ -64,7 +67,7 @@ export class Streams {
       this.#host.end(streamId, ErrorCode.UnknownMethod);
       return;
     }
-    this.#open.set(streamId, { method, requiresLeader });
+    this.#open.set(streamId, { method, requiresLeader, caller });
   }
 
   /** One more message of the client; `payload` is a view that is valid during the call only. */

@@ -36,6 +36,8 @@ test('defaults are etcd’s', () => {
     autoCompaction: { mode: 'periodic', retention: 0 },
     corruptCheckIntervalMs: 0,
     initialCorruptCheck: false,
+    authToken: 'simple',
+    authTokenTtlSeconds: 300,
     durable: false,
   });
   assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);
