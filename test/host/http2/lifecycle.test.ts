@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ErrorCode } from '../../../src/host/http2/error-codes.js';
 import { clientPreface, readUint31, readUint32, streamIdLargest } from '../../../src/host/http2/frames.js';
-import { dataFrame, Flag, FrameType, frame, headersFrame, Peer, Phase, rstStreamFrame } from './peer.js';
+import { dataFrame, Flag, FrameType, frame, headersFrame, okHeaders, Peer, Phase, rstStreamFrame } from './peer.js';
 
 const goawayFrame = frame(FrameType.Goaway, 0, 0, new Uint8Array(8));
 
