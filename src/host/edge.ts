@@ -21,7 +21,7 @@ export interface EdgeOptions {
    * 5000. 0 is gRPC's own default, 5 minutes, as in etcd.
    */
   readonly grpcKeepaliveMinTimeMs?: number;
-  /** etcd's --grpc-keepalive-interval: how long a connection may be silent before it is pinged; default 2 hours, 0 never. */
+  /** etcd's --grpc-keepalive-interval: a connection silent for so long is pinged; default 2 hours, 0 never. */
   readonly grpcKeepaliveIntervalMs?: number;
   /** etcd's --grpc-keepalive-timeout: how long such a ping may stay unanswered; default 20000, 0 the same. */
   readonly grpcKeepaliveTimeoutMs?: number;

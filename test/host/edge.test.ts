@@ -71,7 +71,7 @@ test('loopback', () => {
   for (const address of ['0.0.0.0', '::', '10.0.0.1', '::ffff:10.0.0.1']) assert.ok(!isLoopback(address), address);
 });
 
-test('a member that other machines reach is spoken of; one on loopback is not; the limit of streams is announced', async () => {
+test('members that other machines reach are spoken of; the limit of streams is announced', async () => {
   const other = Object.values(networkInterfaces())
     .flat()
     .find(one => one !== undefined && one.family === 'IPv4' && !one.internal);
