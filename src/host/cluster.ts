@@ -23,6 +23,7 @@ import { bootstrapIds } from '../wire/ids.js';
 import { type HostAuth, prepareAuth } from './auth/host-auth.js';
 import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
+import { exposureWarning } from './edge.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
 import { createLogger } from './logger.js';
@@ -116,6 +117,7 @@ export class Cluster {
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
+      if (cluster.exposure !== undefined) logger.warn(cluster.exposure);
       if (resolved.backup !== undefined) cluster.#backUp(resolved.backup, founding.description.clusterId);
       return cluster;
     } catch (error) {
@@ -131,6 +133,11 @@ export class Cluster {
   /** Client URLs, one per member, in member order. */
   get endpoints(): string[] {
     return this.members.map(member => member.endpoint);
+  }
+
+  /** A word about members that other machines reach without TLS; undefined: there are none. */
+  get exposure(): string | undefined {
+    return exposureWarning(this.#supervised.filter(member => member.isExposed).map(({ endpoint }) => endpoint));
   }
 
   /** The member that leads now; undefined while there is none. */

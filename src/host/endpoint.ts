@@ -9,8 +9,10 @@ import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js'
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import type { HostAuth } from './auth/host-auth.js';
 import { StartError } from './data-directory.js';
+import { isLoopback } from './edge.js';
 import { type Call, deafListener, type Service } from './grpc/call.js';
 import { createGrpcListener, type GrpcListener } from './grpc/server.js';
+import type { Http2Limits } from './http2/limits.js';
 import type { MemberHandle } from './member-handle.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
@@ -28,6 +30,8 @@ export class Endpoint {
   readonly #host: string;
   readonly #plainHttp: PlainHttp;
   readonly #receiveBytesMax: number;
+  readonly #limits: Partial<Http2Limits>;
+  #boundAddress = '';
   #port: number;
   #service: Service = refuseAll;
   #handle: MemberHandle | undefined;
@@ -39,6 +43,7 @@ export class Endpoint {
     this.#port = address.port;
     this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
     const gateway = { service: (call: Call) => this.#service(call), receiveBytesMax: this.#receiveBytesMax };
+    this.#limits = http.limits;
     this.#plainHttp = new PlainHttp({
       access: http,
       gateway: http.enableGrpcGateway ? gateway : undefined,
@@ -73,6 +78,11 @@ export class Endpoint {
     return `http://${host}:${this.#port}`;
   }
 
+  /** Other machines reach it, and nothing is encrypted. */
+  get isExposed(): boolean {
+    return this.url.startsWith('http:') && !isLoopback(this.#boundAddress);
+  }
+
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
@@ -96,9 +106,12 @@ export class Endpoint {
       httpServer: this.#plainHttp.server,
       acceptPlain: (stream, head, peer) => this.#plainHttp.acceptStream(stream, head, peer),
       receiveBytesMax: this.#receiveBytesMax,
+      limits: this.#limits,
     });
     try {
-      this.#port = (await listener.listen(this.#host, this.#port)).port;
+      const { address, port } = await listener.listen(this.#host, this.#port);
+      this.#port = port;
+      this.#boundAddress = address;
       this.#listener = listener;
     } catch (error) {
       throw new StartError(this.#refusal(error as NodeJS.ErrnoException));

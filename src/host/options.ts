@@ -10,8 +10,10 @@ import { parseTokenOptions, type TokenOptions } from './auth/token-options.js';
 import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
+import { type EdgeOptions, edgeLimits } from './edge.js';
+import type { Http2Limits } from './http2/limits.js';
 
-export interface ClusterOptions {
+export interface ClusterOptions extends EdgeOptions {
   /** Number of members, 1 to 7; default 3. */
   readonly members?: number;
   /** Where the stores live; survives restarts. Without it the cluster is ephemeral. */
@@ -85,11 +87,12 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** What an endpoint serves over plain HTTP, and to whom. */
+/** What an endpoint serves over plain HTTP, and to whom; what a client may take of it. */
 export interface HttpSettings {
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly enableGrpcGateway: boolean;
+  readonly limits: Partial<Http2Limits>;
 }
 
 export interface ResolvedOptions {
@@ -158,6 +161,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
+      limits: edgeLimits(options, members),
     },
     backup: backupSettings(options),
   };
