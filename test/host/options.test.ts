@@ -47,7 +47,8 @@ test('auth: etcd’s three flags', () => {
   assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10 });
   const { settings, auth } = resolveOptions({ authToken: 'jwt,sign-method=HS256,priv-key=k', bcryptCost: 4 });
   assert.deepEqual([settings.authToken, auth.tokens?.method, auth.bcryptCost], ['jwt', 'HS256', 4]);
-  const ttl = (seconds: number): number => resolveOptions({ authTokenTtlSeconds: seconds }).settings.authTokenTtlSeconds;
+  const ttl = (seconds: number): number =>
+    resolveOptions({ authTokenTtlSeconds: seconds }).settings.authTokenTtlSeconds;
   assert.deepEqual([ttl(0), ttl(7)], [300, 7]);
   assert.match(refusal({ authTokenTtlSeconds: -1 }), /--auth-token-ttl must be a whole number of at least 1, not -1/);
   assert.match(refusal({ authToken: 'jwt' }), /--auth-token: invalid auth signature method/);
