@@ -41,8 +41,9 @@ export const officialPanels: readonly (readonly [panel: string, expression: stri
   ['Proposals applied', `sum(${rate('etcd_server_proposals_applied_total')})`],
 ];
 
-const failedShare = `100 * sum(rate(grpc_server_handled_total{${job}, grpc_code=~"${badCodes}"}[5m])) without (grpc_type, grpc_code)
-  / sum(rate(grpc_server_handled_total{${job}}[5m])) without (grpc_type, grpc_code)`;
+const perMethod = (labels: string): string =>
+  `sum(rate(grpc_server_handled_total{${labels}}[5m])) without (grpc_type, grpc_code)`;
+const failedShare = `100 * ${perMethod(`${job}, grpc_code=~"${badCodes}"`)} / ${perMethod(job)}`;
 const slowest = (histogram: string, labels = ''): string =>
   `histogram_quantile(0.99, rate(${histogram}_bucket{${job}${labels}}[5m]))`;
 
