@@ -17,6 +17,7 @@ import {
 } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { createLink } from '../transport/layout.js';
+import { MetricCells } from '../transport/metric-cells.js';
 import { MemberPort } from './member-port.js';
 import { MemberThread } from './member-thread.js';
 
@@ -24,7 +25,10 @@ export type MemberState = 'down' | 'starting' | 'up' | 'stopping';
 
 /** What a handle needs to boot its thread, beside the rings it makes itself. */
 export interface BootRecipe
-  extends Omit<MemberBoot, 'incarnation' | 'startTimeMs' | 'cells' | 'fromHost' | 'toHost' | 'seed' | 'peers'> {
+  extends Omit<
+    MemberBoot,
+    'incarnation' | 'startTimeMs' | 'cells' | 'metrics' | 'fromHost' | 'toHost' | 'seed' | 'peers'
+  > {
   /** The other members at the time of a start. */
   readonly peers: () => readonly PeerConnection[];
 }
@@ -57,6 +61,7 @@ export class MemberHandle {
   #ready: Promise<void> = Promise.resolve();
   #becomeReady: () => void = () => undefined;
   #incarnation = 0;
+  #metrics = new MetricCells();
   /** A start has succeeded: from then on an empty directory is a lost one. */
   #opened = false;
 
@@ -74,6 +79,16 @@ export class MemberHandle {
     return this.#ready;
   }
 
+  /** What the member of the last start counts. */
+  get metrics(): MetricCells {
+    return this.#metrics;
+  }
+
+  /** How often the member was started. */
+  get starts(): number {
+    return this.#incarnation;
+  }
+
   get state(): MemberState {
     return this.#state;
   }
@@ -86,6 +101,7 @@ export class MemberHandle {
     assert(this.#state === 'down', 'only a member that is down can be started', { state: this.#state });
     this.#state = 'starting';
     this.#incarnation += 1;
+    this.#metrics = new MetricCells();
     const boot: MemberBoot = {
       ...this.#recipe,
       mayFound: this.#recipe.mayFound && !this.#opened,
@@ -94,6 +110,7 @@ export class MemberHandle {
       startTimeMs: Date.now(),
       seed: (Math.random() * 2 ** 32) >>> 0,
       cells: this.cells.buffer,
+      metrics: this.#metrics.buffer,
       fromHost: createLink(hostRingBytes),
       toHost: createLink(hostRingBytes),
     };

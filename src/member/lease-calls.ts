@@ -16,6 +16,7 @@
  * Invariants: every question leaves once: answered, failed or cancelled (B2); those of a stream leave in their order.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
+import { Scalar } from '../transport/metric-cells.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { ResponseHeaderTemplate } from '../wire/header.js';
@@ -221,6 +222,7 @@ export class LeaseCalls {
     const renewed = this.#context.open.state.applier.lessor.renew(leaseId);
     if (renewed === 'unknown') return unknownLease;
     if (renewed === 'expired') return askAgain;
+    this.#context.open.cells.add(Scalar.leasesRenewed);
     if (!renewed.clearsCheckpoint) return BigInt(renewed.ttlSeconds);
     this.#context.clearCheckpoint(leaseId);
     return askAgain;

@@ -119,6 +119,8 @@ export interface MemberBoot {
   readonly doorbell: DoorbellBuffer;
   readonly hostDoorbell: DoorbellBuffer;
   readonly cells: SharedArrayBuffer;
+  /** This start's MetricCells. */
+  readonly metrics: SharedArrayBuffer;
   readonly fromHost: LinkBuffers;
   readonly toHost: LinkBuffers;
   /** The other members of now; later ones come by `connect`. */

@@ -56,6 +56,7 @@ export class CompactionJob {
       if (this.#counts(main, tombstone, kept)) this.#hasher.add(main, sub, tombstone, value);
     });
     for (const { main, sub, tombstone } of doomed) this.#mvcc.storage.deleteRecord(main, sub, tombstone);
+    this.#mvcc.countCompacted(doomed.length);
     if (!isLast) return undefined;
     this.#mvcc.finishCompaction(this.revision);
     return { hash: this.#hasher.value, compactRevision: this.#previous, revision: this.revision };
