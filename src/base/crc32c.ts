@@ -4,26 +4,60 @@
  * Parameters (RFC 3720 §12.1, appendix B.4): reflected polynomial 0x82F63B78, initial value and final xor 0xFFFFFFFF.
  * The check value of the ASCII digits '123456789' is 0xE3069283.
  *
- * Eight bytes a step ("slicing by 8"): table[k][b] is the checksum of byte b followed by k zero bytes, so that the
- * eight lookups of one step do not depend on each other.
+ * Many bytes a step ("slicing"): table[k][b] is the checksum of byte b followed by k zero bytes, so that the lookups of
+ * one step do not depend on each other. Short inputs are summed up here, 8 bytes a step; long ones are copied into a
+ * WebAssembly module's memory (crc32c-module.ts) and go 16 bytes a step. Measured on one core, Node 20:
+ *
+ *     bytes              64      256     1 KiB   4 KiB    64 KiB
+ *     here, 8 a step     0.8     0.9     1.0     1.0      1.05 GB/s      (16 a step: no faster)
+ *     module, 16 a step  0.65    1.5     2.1     2.1      2.2 GB/s       (8 a step: 1.4)
  *
  * Invariant: crc32c(a ‖ b) === crc32c(b, crc32c(a)), for every split.
  */
+import { STEP_BYTES, startModule, TABLE_BYTES, WINDOW_AT, WINDOW_BYTES } from './crc32c-module.js';
 
 const POLYNOMIAL_REFLECTED = 0x82f63b78;
-const SLICES = 8;
+/** From here on copying and calling are cheaper than what they save. */
+const LONG_BYTES_MIN = 128;
 
 const table = buildTable();
+
+/** Sums up bytes, whose number is a multiple of STEP_BYTES; the registers are inverted checksums. */
+type Long = (bytes: Uint8Array, register: number) => number;
+/** Made for the first long input: a thread that has none does not pay for it. */
+let long: Long | undefined;
 
 /**
  * The checksum of `bytes` as an unsigned 32-bit number. `previous` is the checksum of what came before them: a long
  * input may be given in pieces.
  */
 export function crc32c(bytes: Uint8Array, previous = 0): number {
+  if (bytes.length < LONG_BYTES_MIN) return ~short(bytes, 0, ~previous) >>> 0;
+  long ??= createLong();
+  const end = bytes.length - (bytes.length % STEP_BYTES);
+  let register = ~previous;
+  for (let at = 0; at < end; at += WINDOW_BYTES) {
+    register = long(bytes.length <= WINDOW_BYTES ? bytes : bytes.subarray(at, at + WINDOW_BYTES), register);
+  }
+  return ~short(bytes, end, register) >>> 0;
+}
+
+function createLong(): Long {
+  const { memory, sum } = startModule();
+  new Int32Array(memory.buffer, 0, table.length).set(table);
+  const window = new Uint8Array(memory.buffer, WINDOW_AT, WINDOW_BYTES);
+  return (bytes, register) => {
+    window.set(bytes);
+    return sum(WINDOW_AT, WINDOW_AT + bytes.length - (bytes.length % STEP_BYTES), register);
+  };
+}
+
+/** Of the bytes from `at` on. */
+function short(bytes: Uint8Array, from: number, register: number): number {
   const end = bytes.length;
-  const endOfSteps = end - (end & 7);
-  let crc = ~previous;
-  let at = 0;
+  const endOfSteps = end - ((end - from) & 7);
+  let crc = register;
+  let at = from;
   while (at < endOfSteps) {
     crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
     crc =
@@ -41,12 +75,12 @@ export function crc32c(bytes: Uint8Array, previous = 0): number {
     crc = (crc >>> 8) ^ table[(crc ^ bytes[at]!) & 0xff]!;
     at += 1;
   }
-  return ~crc >>> 0;
+  return crc;
 }
 
-/** SLICES tables of 256 entries one behind the other. */
+/** STEP_BYTES tables of 256 entries one behind the other. */
 function buildTable(): Int32Array {
-  const entries = new Int32Array(SLICES * 256);
+  const entries = new Int32Array((STEP_BYTES * TABLE_BYTES) / 4);
   for (let byte = 0; byte < 256; byte += 1) {
     let crc = byte;
     for (let bit = 0; bit < 8; bit += 1) crc = crc & 1 ? (crc >>> 1) ^ POLYNOMIAL_REFLECTED : crc >>> 1;

@@ -50,3 +50,34 @@ test('pieces give the checksum of the whole', () => {
     assert.equal(crc32c(bytes.subarray(split), crc32c(bytes.subarray(0, split))), whole);
   }
 });
+
+test('long inputs, however they lie, are cut and shared, agree with the definition', () => {
+  const memory = new SharedArrayBuffer(300_000);
+  const bytes = new Uint8Array(memory);
+  bytes.set(pseudoRandomBytes(bytes.length));
+  const lengths = [127, 128, 129, 143, 144, 1000, 4099, 49_151, 49_152, 49_153, 49_168, 98_304, 98_321, 299_990];
+  for (const [at, length] of lengths.entries()) {
+    const part = bytes.subarray(at % 11, (at % 11) + length);
+    const expected = reference(part);
+    assert.equal(crc32c(part), expected, `${length} bytes`);
+    const split = (length * (2 * at + 1)) >> 5;
+    const third = split >> 1;
+    const first = crc32c(part.subarray(third, split), crc32c(part.subarray(0, third)));
+    assert.equal(crc32c(part.subarray(split), first), expected, `${length} bytes in three pieces`);
+  }
+});
+
+test('random lengths, offsets and splits agree with the definition', () => {
+  const bytes = pseudoRandomBytes(20_000);
+  let state = 1;
+  const below = (limit: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * limit);
+  };
+  for (let round = 0; round < 300; round += 1) {
+    const from = below(bytes.length);
+    const part = bytes.subarray(from, from + below(round % 2 === 0 ? 400 : 8_000));
+    const split = below(part.length + 1);
+    assert.equal(crc32c(part.subarray(split), crc32c(part.subarray(0, split))), reference(part));
+  }
+});
