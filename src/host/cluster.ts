@@ -108,8 +108,9 @@ export class Cluster {
       }
       directory = DataDirectory.open(path, { ephemeral });
       const addresses = addressesOf(resolved, directory.describe());
-      for (const address of addresses) {
-        endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http, auth));
+      for (const [at, address] of addresses.entries()) {
+        const { settings, http, listenMetrics } = resolved;
+        endpoints.push(await Endpoint.bind(address, settings, http, auth, listenMetrics[at]));
       }
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));

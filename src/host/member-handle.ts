@@ -33,6 +33,9 @@ export interface BootRecipe
   readonly peers: () => readonly PeerConnection[];
 }
 
+/** The rings between the host and a member. */
+export type HostLinks = Pick<MemberBoot, 'fromHost' | 'toHost'>;
+
 /** What the owner of a handle wants to hear. */
 export interface HandleCallbacks {
   /** The thread has ended, for whatever reason. */
@@ -52,7 +55,7 @@ export class MemberHandle {
   readonly position: number;
   readonly cells = new StatusCells();
   readonly port: MemberPort;
-  readonly #recipe: BootRecipe;
+  readonly recipe: BootRecipe;
   readonly #doorbell: Doorbell;
   readonly #callbacks: HandleCallbacks;
   #state: MemberState = 'down';
@@ -62,12 +65,13 @@ export class MemberHandle {
   #becomeReady: () => void = () => undefined;
   #incarnation = 0;
   #metrics = new MetricCells();
+  #hostLinks: HostLinks | undefined;
   /** A start has succeeded: from then on an empty directory is a lost one. */
   #opened = false;
 
   constructor(recipe: BootRecipe, callbacks: HandleCallbacks) {
     this.position = recipe.position;
-    this.#recipe = recipe;
+    this.recipe = recipe;
     this.#doorbell = new Doorbell(recipe.doorbell);
     this.#callbacks = callbacks;
     const { log, members } = callbacks;
@@ -82,6 +86,16 @@ export class MemberHandle {
   /** What the member of the last start counts. */
   get metrics(): MetricCells {
     return this.#metrics;
+  }
+
+  /** The rings of the last start; undefined before there was one. */
+  get hostLinks(): HostLinks | undefined {
+    return this.#hostLinks;
+  }
+
+  /** Seconds that the thread's event loop was not waiting; undefined without a thread. */
+  busySeconds(): number | undefined {
+    return this.#thread?.busySeconds();
   }
 
   /** How often the member was started. */
@@ -103,9 +117,9 @@ export class MemberHandle {
     this.#incarnation += 1;
     this.#metrics = new MetricCells();
     const boot: MemberBoot = {
-      ...this.#recipe,
-      mayFound: this.#recipe.mayFound && !this.#opened,
-      peers: this.#recipe.peers(),
+      ...this.recipe,
+      mayFound: this.recipe.mayFound && !this.#opened,
+      peers: this.recipe.peers(),
       incarnation: this.#incarnation,
       startTimeMs: Date.now(),
       seed: (Math.random() * 2 ** 32) >>> 0,
@@ -119,7 +133,8 @@ export class MemberHandle {
     this.#ready = new Promise(resolve => {
       this.#becomeReady = resolve;
     });
-    this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell);
+    this.#hostLinks = boot;
+    this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell, this.#metrics);
     const report = await thread.start(boot);
     this.#opened = true;
     // A stop may have been asked for meanwhile.

@@ -8,7 +8,7 @@
  * A clock is read a few times in a turn and once for each applied request, never for a request that is only read or
  * forwarded.
  */
-import { sharedClockMs } from '../transport/clock.js';
+import { sharedClockOffsetMs } from '../transport/clock.js';
 import { Histogram, type MetricCells, Scalar } from '../transport/metric-cells.js';
 import type { OpenMember } from './open.js';
 import type { PeerLinks } from './peer-links.js';
@@ -43,7 +43,7 @@ export class MemberMetrics {
   constructor(cells: MetricCells, tickMs: number) {
     this.#cells = cells;
     this.#tickMs = tickMs;
-    this.probe = new WriteProbe(cells, sharedClockMs() - performance.now());
+    this.probe = new WriteProbe(cells, sharedClockOffsetMs);
   }
 
   /** A turn is over. */

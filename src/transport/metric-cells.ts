@@ -1,7 +1,7 @@
 /**
  * The numbers of one member's metrics, in shared memory: its thread counts, the host reads when somebody scrapes.
  *
- *     member's turn ── plain stores ──> | scalars | histograms | applies by kind | peers, a block each | ── plain loads ──> scrape
+ *     member's turn ─ plain stores ─> | scalars | histograms | applies by kind | peers, a block each | ─ loads ─> scrape
  *
  * A histogram is one cell for each bucket (its own count, not the sum of those below), one for what is above the last
  * bound, and one for the sum of the observed values. Nothing is locked: a scrape waits for no member and holds up none.
@@ -29,7 +29,6 @@ const scalarNames = [
   'slowReadIndexes',
   'readIndexesFailed',
   'snapshotApplyInProgress',
-  'learnerPromotions',
   'walWriteBytes',
   'defragmentationsInflight',
   'dbSizeBytes',

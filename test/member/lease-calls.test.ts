@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import type { HostLink } from '../../src/member/host-link.js';
 import { Lessor } from '../../src/member/lease/lessor.js';
 import { LeaseCalls } from '../../src/member/lease-calls.js';
@@ -65,6 +66,7 @@ class Stage {
       calls: this.calls,
       reads: { add: (read: Read) => this.reads.push(read) } as unknown as Reads,
       open: {
+        cells: new MetricCells(),
         raft: this.raft,
         state: { applier: { lessor: this.lessor, currentRevision: 1 } },
       } as unknown as OpenMember,

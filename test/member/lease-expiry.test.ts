@@ -1,6 +1,7 @@
 /** What a leader proposes about leases, when, and that nobody else proposes anything. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { Lessor } from '../../src/member/lease/lessor.js';
 import { LeaseExpiry } from '../../src/member/lease-expiry.js';
 import type { OpenMember } from '../../src/member/open.js';
@@ -20,6 +21,7 @@ class Stage {
 
   constructor(leaseCheckpointIntervalMs = 0) {
     const open = {
+      cells: new MetricCells(),
       raft: this.raft,
       state: { applier: { lessor: this.lessor } },
       boot: { settings: { electionTimeoutMs, leaseCheckpointIntervalMs } },

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import type { HostLink } from '../../src/member/host-link.js';
 import type { OpenMember } from '../../src/member/open.js';
 import { SnapshotStreams } from '../../src/member/snapshot-streams.js';
@@ -33,6 +34,7 @@ async function stage(t: Parameters<typeof temporaryDirectory>[0]) {
     log: () => {},
   } as unknown as HostLink;
   const open = {
+    cells: new MetricCells(),
     state: { store, members: { clusterVersion: '3.6.0' } },
     log: {
       metadataAt: (index: number) => ({ index, term: 3, confState: { voters: [2n ** 63n, 7n], learners: [9n] } }),

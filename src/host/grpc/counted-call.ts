@@ -58,6 +58,7 @@ class CountedCall implements Call {
   }
 
   end(code: number, text: string): void {
+    if (!this.#ended && code !== GrpcCode.Ok) this.#counts.refused(this.#method.slot, text);
     this.#end(code);
     this.#call.end(code, text);
   }

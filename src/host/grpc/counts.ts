@@ -6,7 +6,7 @@
  * A call of a method that the table does not know is not counted, as in etcd. Durations need a clock twice a call, so
  * they are taken only when they are shown (--metrics extensive).
  */
-import { type MethodInfo, MethodKind, methodByPath, methods } from '../../wire/methods.js';
+import { Method, type MethodInfo, MethodKind, methodByPath, methods } from '../../wire/methods.js';
 
 /** A path as its calls are counted. */
 const slots = methods.reduce((most, { method }) => Math.max(most, method + 1), 0);
@@ -59,6 +59,8 @@ export class GrpcCounts {
   sentBytes = 0;
   /** Calls by client version: unary ones, streams. */
   readonly requests = new Map<string, [unary: number, stream: number]>();
+  /** Promotions of learners that were refused, by the text. */
+  readonly promotionFailures = new Map<string, number>();
   /** Watch and keep-alive streams that broke: `send watch`, `receive lease-keepalive`. */
   readonly streamFailures = new Map<string, number>();
   /** By slot; undefined: nobody asked for durations. */
@@ -101,6 +103,12 @@ export class GrpcCounts {
     }
     observe(durations.official, handlingSeconds, seconds);
     observe(durations.fine, fineHandlingSeconds, seconds);
+  }
+
+  /** A call was refused with this text. */
+  refused(slot: number, text: string): void {
+    if (slot !== Method.MemberPromote) return;
+    this.promotionFailures.set(text, (this.promotionFailures.get(text) ?? 0) + 1);
   }
 
   /** A stream was cut because of what its client sent, or did not read. */

@@ -144,6 +144,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
 
   end(code: number, text: string): void {
     if (!this.#mayEnd(code)) return;
+    if (code !== GrpcCode.Ok) this.#context.counts.refused(this.#head.counted.slot, text);
     this.#sendStatus(code, text);
     this.#stream.release();
   }

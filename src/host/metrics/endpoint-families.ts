@@ -7,11 +7,24 @@ import { CELL_HEAD, CELL_TAIL, CONTROL_BYTES, ringBytes } from '../../transport/
 import { Histogram, PeerScalar, Scalar } from '../../transport/metric-cells.js';
 import { loopLag, mainBusySeconds } from './main-thread.js';
 import type { MetricMember, MetricsSource, RingView } from './source.js';
-import { type Family, histogramFamily, type Labels, scalarFamily, type SeriesSink } from './text.js';
+import { type Family, histogramFamily, type Labels, type SeriesSink, scalarFamily } from './text.js';
 
 const alarmNames = [
   [1, 'NOSPACE'],
   [2, 'CORRUPT'],
+] as const;
+
+/** etcd 3.6's gates, and how far they are. */
+const featureGates = [
+  ['AllAlpha', 'ALPHA'],
+  ['AllBeta', 'BETA'],
+  ['CompactHashCheck', 'ALPHA'],
+  ['InitialCorruptCheck', 'ALPHA'],
+  ['LeaseCheckpoint', 'ALPHA'],
+  ['LeaseCheckpointPersist', 'ALPHA'],
+  ['SetMemberLocalAddr', 'ALPHA'],
+  ['StopGRPCServiceOnDefrag', 'ALPHA'],
+  ['TxnModeWriteWithSharedBuffer', 'BETA'],
 ] as const;
 
 /** Families of the endpoint itself. */
@@ -40,15 +53,22 @@ export function endpointFamilies(source: MetricsSource): Family[] {
     gauge('etcd_server_quota_backend_bytes', 'What the store may grow to.', (sink, { quotaBytes }) =>
       sink.series([], quotaBytes),
     ),
-    gauge('etcd_debugging_server_alarms', '1 for each alarm that is active.', (sink, { id, cells }) => {
-      const active = cells.get(Cell.alarms);
-      for (const [type, name] of alarmNames) {
-        if ((active & alarmBit(type)) === 0) continue;
-        sink.series([['server_id', id.toString(16)], ['alarm_type', name]], 1);
+    gauge('etcd_server_feature_enabled', '1 for the feature gates that are open, else 0.', (sink, { openGates }) => {
+      for (const [name, stage] of featureGates) {
+        sink.series(
+          [
+            ['name', name],
+            ['stage', stage],
+          ],
+          openGates.includes(name) ? 1 : 0,
+        );
       }
     }),
     gauge('kvorum_member_info', '1, labelled with who answers here.', (sink, { id, name, clusterId }) => {
-      const ids: Labels = [['member_id', id.toString(16)], ['cluster_id', clusterId.toString(16)]];
+      const ids: Labels = [
+        ['member_id', id.toString(16)],
+        ['cluster_id', clusterId.toString(16)],
+      ];
       sink.series([['member', name], ...ids, ['version', kvorumVersion]], 1);
     }),
     gauge('kvorum_member_up', '1 while the thread of the member runs.', (sink, { running }) =>
@@ -63,17 +83,43 @@ export function endpointFamilies(source: MetricsSource): Family[] {
     scalarFamily('gauge', 'kvorum_client_calls', 'gRPC calls that are being served.', sink =>
       sink.series([], load().calls),
     ),
+    ...alarmFamilies(member),
     ...ringFamilies(member),
     ...threadFamilies(member),
   ];
 }
 
+function alarmFamilies(member: () => MetricMember | undefined): Family[] {
+  return [
+    scalarFamily('gauge', 'etcd_debugging_server_alarms', '1 for each alarm that is active.', sink => {
+      const found = member();
+      const active = found?.cells.get(Cell.alarms) ?? 0;
+      for (const [type, name] of alarmNames) {
+        if ((active & alarmBit(type)) === 0) continue;
+        const labels: Labels = [
+          ['server_id', (found as MetricMember).id.toString(16)],
+          ['alarm_type', name],
+        ];
+        sink.series(labels, 1);
+      }
+    }),
+  ];
+}
+
 function ringFamilies(member: () => MetricMember | undefined): Family[] {
-  const rings = (type: 'counter' | 'gauge', name: string, help: string, value: (ring: RingView, found: MetricMember) => number) =>
+  const rings = (
+    type: 'counter' | 'gauge',
+    name: string,
+    help: string,
+    value: (ring: RingView, found: MetricMember) => number,
+  ) =>
     scalarFamily(type, name, help, sink => {
       const found = member();
       for (const ring of found?.rings() ?? []) {
-        const labels: Labels = [['link', ring.link], ['direction', ring.direction]];
+        const labels: Labels = [
+          ['link', ring.link],
+          ['direction', ring.direction],
+        ];
         sink.series(labels, value(ring, found as MetricMember));
       }
     });

@@ -6,7 +6,7 @@
  */
 import { GrpcCode } from '../../wire/errors.js';
 import { Method, type MethodInfo, MethodKind, methods } from '../../wire/methods.js';
-import { codesCount, fineHandlingSeconds, handlingSeconds, type GrpcCounts } from '../grpc/counts.js';
+import { codesCount, fineHandlingSeconds, type GrpcCounts, handlingSeconds } from '../grpc/counts.js';
 import { type Family, histogramFamily, type Labels, scalarFamily } from './text.js';
 
 interface Series {
@@ -36,14 +36,14 @@ function codeNamesByNumber(): string[] {
 
 /** The recipes over other calls. */
 const unprepared = new Set(['v3lockpb.Lock', 'v3electionpb.Election']);
-const all = methods.filter(({ path }) => isPublic(path)).map(describe);
-
-function isPublic(path: string): boolean {
-  return !path.startsWith('/kvorum');
-}
+const all = methods.map(describe);
 
 function describe({ method, service, name, kind }: MethodInfo): Series {
-  const labels: Labels = [['grpc_type', typeNames[kind]], ['grpc_service', service], ['grpc_method', name]];
+  const labels: Labels = [
+    ['grpc_type', typeNames[kind]],
+    ['grpc_service', service],
+    ['grpc_method', name],
+  ];
   return {
     slot: method,
     prepared: !unprepared.has(service) && method !== Method.HealthList,
@@ -73,11 +73,8 @@ export function grpcFamilies(counts: GrpcCounts): Family[] {
     }),
     byMethod('grpc_server_msg_received_total', 'Messages of clients.', counts.received),
     byMethod('grpc_server_msg_sent_total', 'Messages to clients.', counts.sent),
-    scalarFamily(
-      'counter',
-      'etcd_network_client_grpc_received_bytes_total',
-      'Bytes of messages of clients.',
-      sink => sink.series([], counts.receivedBytes),
+    scalarFamily('counter', 'etcd_network_client_grpc_received_bytes_total', 'Bytes of messages of clients.', sink =>
+      sink.series([], counts.receivedBytes),
     ),
     scalarFamily('counter', 'etcd_network_client_grpc_sent_bytes_total', 'Bytes of messages to clients.', sink =>
       sink.series([], counts.sentBytes),
@@ -85,7 +82,14 @@ export function grpcFamilies(counts: GrpcCounts): Family[] {
     scalarFamily('counter', 'etcd_server_client_requests_total', 'Calls by the API version of the client.', sink => {
       for (const [version, [unary, stream]] of counts.requests) {
         const series = (type: string, value: number): void => {
-          if (value > 0) sink.series([['type', type], ['client_api_version', version]], value);
+          if (value > 0)
+            sink.series(
+              [
+                ['type', type],
+                ['client_api_version', version],
+              ],
+              value,
+            );
         };
         series('unary', unary);
         series('stream', stream);
@@ -94,9 +98,29 @@ export function grpcFamilies(counts: GrpcCounts): Family[] {
     scalarFamily('counter', 'etcd_network_server_stream_failures_total', "Clients' streams that broke.", sink => {
       for (const [key, value] of counts.streamFailures) {
         const [type = '', api = ''] = key.split(' ');
-        sink.series([['Type', type], ['API', api]], value);
+        sink.series(
+          [
+            ['Type', type],
+            ['API', api],
+          ],
+          value,
+        );
       }
     }),
+    scalarFamily(
+      'counter',
+      'etcd_server_learner_promote_successes',
+      'Learners promoted by calls to this member.',
+      sink => sink.series([], counts.handled[Method.MemberPromote * codesCount] as number),
+    ),
+    scalarFamily(
+      'counter',
+      'etcd_server_learner_promote_failures',
+      'Promotions of learners that were refused.',
+      sink => {
+        for (const [reason, value] of counts.promotionFailures) sink.series([['Reason', reason]], value);
+      },
+    ),
     ...durationFamilies(counts),
   ];
 }

@@ -53,7 +53,6 @@ const counters: readonly Row[] = [
   ['etcd_server_read_indexes_failed_total', Scalar.readIndexesFailed, 'Read rounds that a leader change ended.'],
   ['etcd_server_slow_read_indexes_total', Scalar.slowReadIndexes, 'Read rounds that were not confirmed in time.'],
   ['etcd_server_slow_apply_total', Scalar.slowApplies, 'Requests that took longer than 100 ms to apply.'],
-  ['etcd_server_learner_promote_successes', Scalar.learnerPromotions, 'Learners that this member promoted.'],
   ['etcd_mvcc_put_total', Scalar.puts, 'Puts applied.'],
   ['etcd_mvcc_delete_total', Scalar.deletes, 'Deletions applied, each of one key or of a range.'],
   ['etcd_mvcc_txn_total', Scalar.txns, 'Writes of more than one operation.'],
@@ -142,6 +141,13 @@ const idle = {
     'etcd_grpc_proxy_cache_misses_total',
     'etcd_grpc_proxy_watchers_coalescing_total',
   ],
+  /** Etcd shows a series for each `action` of the v2 store that was ever used: here none is. */
+  vectors: [
+    'etcd_debugging_store_reads_total',
+    'etcd_debugging_store_reads_failed_total',
+    'etcd_debugging_store_writes_total',
+    'etcd_debugging_store_writes_failed_total',
+  ],
   histograms: [
     'etcd_snap_fsync_duration_seconds',
     'etcd_debugging_snap_save_marshalling_duration_seconds',
@@ -170,12 +176,19 @@ export function memberFamilies(member: () => MetricMember | undefined): Family[]
     ...idleFamilies(),
     histogramFamily('etcd_server_apply_duration_seconds', 'Requests applied, by what they ask for.', sink => {
       for (const { op, success, value } of cells().readApplies()) {
-        const labels = [['version', 'v3'], ['op', op], ['success', success]] as const;
+        const labels = [
+          ['version', 'v3'],
+          ['op', op],
+          ['success', success],
+        ] as const;
         sink.histogram(labels, value.bounds, value.counts, value.sum);
       }
     }),
     histogramFamily('etcd_server_range_duration_seconds', 'Ranges read for a client.', sink => {
-      for (const [success, place] of [['true', Histogram.rangeOk], ['false', Histogram.rangeFailed]] as const) {
+      for (const [success, place] of [
+        ['true', Histogram.rangeOk],
+        ['false', Histogram.rangeFailed],
+      ] as const) {
         const { bounds, counts, sum } = cells().read(place);
         sink.histogram([['success', success]], bounds, counts, sum);
       }
@@ -199,6 +212,7 @@ function idleFamilies(): Family[] {
   const empty = new Array<number>(bounds.length + 1).fill(0);
   return [
     ...idle.counters.map(name => scalarFamily('counter', name, idleHelp, zero)),
+    ...idle.vectors.map(name => scalarFamily('counter', name, idleHelp, () => undefined)),
     ...idle.gauges.map(name => scalarFamily('gauge', name, idleHelp, zero)),
     ...idle.histograms.map(name => histogramFamily(name, idleHelp, sink => sink.histogram([], bounds, empty, 0))),
   ];

@@ -90,7 +90,10 @@ export function peerFamilies(member: () => MetricMember | undefined): Family[] {
     ...pairRows.map(([name, kind, cell, help]) =>
       scalarFamily(kind, name, help, sink =>
         each((id, local, from, { metrics }) => {
-          const labels: Labels = [['Local', local], ['Remote', id]];
+          const labels: Labels = [
+            ['Local', local],
+            ['Remote', id],
+          ];
           sink.series(labels, cell === undefined ? 1 : metrics.get(from + cell));
         }),
       ),

@@ -48,8 +48,20 @@ const families: readonly Family[] = [
   ),
   scalarFamily('counter', 'kvorum_backups_total', 'Scheduled backups that were saved or failed.', sink => {
     for (const [cluster, { saved, failed }] of allBackupCounts()) {
-      sink.series([['cluster', cluster], ['result', 'saved']], saved);
-      sink.series([['cluster', cluster], ['result', 'failed']], failed);
+      sink.series(
+        [
+          ['cluster', cluster],
+          ['result', 'saved'],
+        ],
+        saved,
+      );
+      sink.series(
+        [
+          ['cluster', cluster],
+          ['result', 'failed'],
+        ],
+        failed,
+      );
     }
   }),
   scalarFamily(
@@ -57,7 +69,8 @@ const families: readonly Family[] = [
     'kvorum_backup_last_saved_timestamp_seconds',
     'When the newest scheduled backup was saved, in Unix seconds; 0: none yet.',
     sink => {
-      for (const [cluster, { lastSavedSeconds }] of allBackupCounts()) sink.series([['cluster', cluster]], lastSavedSeconds);
+      for (const [cluster, { lastSavedSeconds }] of allBackupCounts())
+        sink.series([['cluster', cluster]], lastSavedSeconds);
     },
   ),
   scalarFamily('gauge', 'kvorum_backup_last_bytes', 'Size of the newest scheduled backup.', sink => {

@@ -1,7 +1,7 @@
 /**
  * /metrics of one endpoint: its own families, then those of the process. Loaded by the first scrape.
  *
- *     families (cells in shared memory, plain numbers) --text--, 
+ *     families (cells in shared memory, plain numbers) --text--,
  *     process families (prom-client) ------------------text----+--> one answer
  *
  * A registry of prom-client for each endpoint would be the same by hand, less its cost: see text.ts. Two families of one

@@ -24,6 +24,8 @@ export interface MetricMember {
   readonly name: string;
   readonly clusterId: bigint;
   readonly quotaBytes: number;
+  /** etcd's feature gates that are in effect here. */
+  readonly openGates: readonly string[];
   readonly metrics: MetricCells;
   readonly cells: StatusCells;
   readonly running: boolean;
