@@ -3,8 +3,10 @@
  * first of them, not with the pool.
  */
 import type {
+  CertificateTask,
   EncodedSnapshot,
   EncodeTask,
+  IssuedCertificates,
   RestoredSnapshot,
   RestoreTask,
   TaskOutcome,
@@ -16,4 +18,8 @@ export async function encodeSnapshot(task: EncodeTask): Promise<TaskOutcome<Enco
 
 export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<RestoredSnapshot>> {
   return (await import('../src/tasks/restore-snapshot.js')).restoreSnapshot(task);
+}
+
+export async function issueCertificates(task: CertificateTask): Promise<TaskOutcome<IssuedCertificates>> {
+  return { value: await (await import('../src/tasks/certificates.js')).issueCertificates(task) };
 }
