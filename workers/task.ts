@@ -4,8 +4,10 @@
  */
 import type {
   CertificateTask,
+  ComparePasswordTask,
   EncodedSnapshot,
   EncodeTask,
+  HashPasswordTask,
   IssuedCertificates,
   RestoredSnapshot,
   RestoreTask,
@@ -22,4 +24,12 @@ export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<Re
 
 export async function issueCertificates(task: CertificateTask): Promise<TaskOutcome<IssuedCertificates>> {
   return { value: await (await import('../src/tasks/certificates.js')).issueCertificates(task) };
+}
+
+export async function hashPassword(task: HashPasswordTask): Promise<string> {
+  return (await import('../src/tasks/passwords.js')).hashPassword(task);
+}
+
+export async function comparePassword(task: ComparePasswordTask): Promise<boolean> {
+  return (await import('../src/tasks/passwords.js')).comparePassword(task);
 }

@@ -18,6 +18,7 @@ export async function start(values: FlagValues): Promise<void> {
   const warnings = [evenSizeWarning(cluster.members.length)].filter(text => text !== undefined);
   for (const name of unknownVariables(process.env)) warnings.push(`unrecognized environment variable ${name}`);
   const tookMs = Math.round(performance.now() - startedMs);
+  if (person && cluster.exposure !== undefined) warnings.push(cluster.exposure);
   if (person) process.stdout.write(summary(cluster, warnings, options.ephemeral === true, tookMs));
   else logReady(cluster, warnings, tookMs);
 }

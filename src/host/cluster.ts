@@ -20,11 +20,14 @@ import type { EtcdClient } from '../client/client.js';
 import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport/control.js';
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { bootstrapIds } from '../wire/ids.js';
+import { type HostAuth, prepareAuth } from './auth/host-auth.js';
 import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
+import { exposureWarning } from './edge.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
 import { createLogger } from './logger.js';
+import { serverAsks } from './member-call.js';
 import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
 import { Mesh } from './mesh.js';
@@ -56,6 +59,7 @@ export class Cluster {
   /** What a client needs, if the certificates were made here (`tls: true`, --auto-tls): in PEM, and as files. */
   readonly tls: ClientCredentials | undefined;
   readonly logger: Logger;
+  readonly #auth: HostAuth;
   readonly #directory: DataDirectory;
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
@@ -64,13 +68,14 @@ export class Cluster {
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor({ directory, resolved, founding, tls, logger }: ClusterParts) {
+  private constructor({ directory, resolved, auth, founding, tls, logger }: ClusterParts) {
+    this.#auth = auth;
     const hostDoorbell = createDoorbell();
     const mesh = new Mesh();
     const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
       seatMember({ directory, resolved, founding, mesh, hostDoorbell, logger, roster }, identity, endpoint);
     const roster = new Roster(
-      { directory, resolved, mesh, logger, tls, client: this.client(), seat },
+      { directory, resolved, auth, mesh, logger, tls, client: this.client(), seat },
       founding.description,
     );
     this.#directory = directory;
@@ -96,6 +101,7 @@ export class Cluster {
     let isRestored = false;
     try {
       if (resolved.backup !== undefined) prepareBackups(resolved.backup);
+      const auth = await prepareAuth(resolved.auth);
       if (options.fromSnapshot !== undefined) {
         await restoreFor(resolved, options.fromSnapshot, path);
         isRestored = true;
@@ -105,13 +111,14 @@ export class Cluster {
       const tls = await tlsFor(resolved, addresses, directory, logger);
       for (const warning of unusedTlsWarnings(options, resolved)) logger.warn(warning);
       const { settings, http } = resolved;
-      for (const address of addresses) endpoints.push(await Endpoint.bind(address, settings, http, tls));
+      for (const address of addresses) endpoints.push(await Endpoint.bind(address, settings, http, auth, tls));
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
-      const cluster = new Cluster({ directory, resolved, founding, tls, logger });
+      const cluster = new Cluster({ directory, resolved, auth, founding, tls, logger });
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
+      if (cluster.exposure !== undefined) logger.warn(cluster.exposure);
       if (resolved.backup !== undefined) cluster.#backUp(resolved.backup, founding.description.clusterId);
       return cluster;
     } catch (error) {
@@ -127,6 +134,11 @@ export class Cluster {
   /** Client URLs, one per member, in member order. */
   get endpoints(): string[] {
     return this.members.map(member => member.endpoint);
+  }
+
+  /** A word about members that other machines reach without TLS; undefined: there are none. */
+  get exposure(): string | undefined {
+    return exposureWarning(this.#supervised.filter(member => member.isExposed).map(({ endpoint }) => endpoint));
   }
 
   /** The member that leads now; undefined while there is none. */
@@ -160,12 +172,16 @@ export class Cluster {
     await this.#roster.promote(nameOrId);
   }
 
-  /** A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. */
+  /**
+   * A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. With auth
+   * on it has every right: whoever runs the cluster is its administrator.
+   */
   client(): EtcdClient {
-    return inProcessClient(
-      () => this.#preferredPort(),
-      () => this.#closing !== undefined,
-    );
+    return inProcessClient(() => this.#preferredPort(), {
+      asker: serverAsks,
+      auth: this.#auth,
+      isClosed: () => this.#closing !== undefined,
+    });
   }
 
   /**
@@ -175,7 +191,7 @@ export class Cluster {
   async snapshot(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<SavedSnapshot> {
     const port = this.#preferredPort();
     // Answered when the member has applied everything that was committed.
-    await inProcessClient(() => port).get('\0', options);
+    await inProcessClient(() => port, { asker: serverAsks, auth: this.#auth }).get('\0', options);
     return await saveSnapshot(port, path, options.signal);
   }
 
@@ -304,6 +320,7 @@ async function restoreFor(resolved: ResolvedOptions, file: string, dataDir: stri
 interface ClusterParts {
   readonly directory: DataDirectory;
   readonly resolved: ResolvedOptions;
+  readonly auth: HostAuth;
   readonly founding: Founding;
   readonly tls: OpenTls | undefined;
   readonly logger: Logger;

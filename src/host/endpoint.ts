@@ -9,9 +9,12 @@ import { randomInt } from 'node:crypto';
 import { assert } from '../base/assert.js';
 import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
+import type { HostAuth } from './auth/host-auth.js';
 import { StartError } from './data-directory.js';
+import { isLoopback } from './edge.js';
 import { type Call, deafListener, type Service } from './grpc/call.js';
 import { createGrpcListener, type GrpcListener } from './grpc/server.js';
+import type { Http2Limits } from './http2/limits.js';
 import type { MemberHandle } from './member-handle.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
@@ -27,24 +30,35 @@ const freePorts = { from: 10_240, to: 32_768 } as const;
 const freePortAttempts = 20;
 
 export class Endpoint {
+  readonly #auth: HostAuth;
   readonly #host: string;
   /** Undefined: cleartext. */
   readonly #tls: OpenTls | undefined;
   readonly #plainHttp: PlainHttp;
   readonly #receiveBytesMax: number;
+  readonly #limits: Partial<Http2Limits>;
+  #boundAddress = '';
   #port: number;
   #service: Service = refuseAll;
   #handle: MemberHandle | undefined;
   #listener: GrpcListener | undefined;
   #front: TlsFront | undefined;
 
-  private constructor(address: ListenAddress, settings: MemberSettings, http: HttpSettings, tls: OpenTls | undefined) {
+  private constructor(
+    address: ListenAddress,
+    settings: MemberSettings,
+    http: HttpSettings,
+    auth: HostAuth,
+    tls: OpenTls | undefined,
+  ) {
     assert(!address.secure || tls !== undefined, 'an https endpoint without certificates');
+    this.#auth = auth;
     this.#host = address.host;
     this.#tls = address.secure ? tls : undefined;
     this.#port = address.port;
     this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
     const gateway = { service: (call: Call) => this.#service(call), receiveBytesMax: this.#receiveBytesMax };
+    this.#limits = http.limits;
     this.#plainHttp = new PlainHttp({
       access: http,
       gateway: http.enableGrpcGateway ? gateway : undefined,
@@ -57,9 +71,10 @@ export class Endpoint {
     address: ListenAddress,
     settings: MemberSettings,
     http: HttpSettings,
+    auth: HostAuth,
     tls: OpenTls | undefined,
   ): Promise<Endpoint> {
-    const endpoint = new Endpoint(address, settings, http, tls);
+    const endpoint = new Endpoint(address, settings, http, auth, tls);
     for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
       endpoint.#port = randomInt(freePorts.from, freePorts.to);
       try {
@@ -79,10 +94,15 @@ export class Endpoint {
     return `${this.#tls === undefined ? 'http' : 'https'}://${host}:${this.#port}`;
   }
 
+  /** Other machines reach it, and nothing is encrypted. */
+  get isExposed(): boolean {
+    return this.url.startsWith('http:') && !isLoopback(this.#boundAddress);
+  }
+
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
-    this.#service = memberService(handle.port);
+    this.#service = memberService(handle.port, this.#auth);
   }
 
   async reopen(): Promise<void> {
@@ -105,9 +125,12 @@ export class Endpoint {
       acceptPlain: (stream, head, peer) => this.#plainHttp.acceptStream(stream, head, peer),
       receiveBytesMax: this.#receiveBytesMax,
       encrypt: front && (socket => front.accept(socket)),
+      limits: this.#limits,
     });
     try {
-      this.#port = (await listener.listen(this.#host, this.#port)).port;
+      const { address, port } = await listener.listen(this.#host, this.#port);
+      this.#port = port;
+      this.#boundAddress = address;
       this.#listener = listener;
       this.#front = front;
     } catch (error) {

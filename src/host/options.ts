@@ -5,12 +5,16 @@
  * the text is etcd's.
  */
 import type { MemberSettings } from '../transport/control.js';
+import type { AuthSettings } from './auth/host-auth.js';
+import { parseTokenOptions, type TokenOptions } from './auth/token-options.js';
 import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
+import { type EdgeOptions, edgeLimits } from './edge.js';
+import type { Http2Limits } from './http2/limits.js';
 import type { ClusterTlsOptions } from './tls/settings.js';
 
-export interface ClusterOptions {
+export interface ClusterOptions extends EdgeOptions {
   /** Number of members, 1 to 7; default 3. */
   readonly members?: number;
   /** Where the stores live; survives restarts. Without it the cluster is ephemeral. */
@@ -73,6 +77,12 @@ export interface ClusterOptions {
   readonly hostWhitelist?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
+  /** etcd's --auth-token: `simple` (default), or `jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m`. */
+  readonly authToken?: string;
+  /** etcd's --auth-token-ttl: seconds a simple token lives after its last use; default 300. */
+  readonly authTokenTtlSeconds?: number;
+  /** etcd's --bcrypt-cost of passwords, 4 to 31; default 10. */
+  readonly bcryptCost?: number;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
 }
@@ -87,11 +97,12 @@ export interface ListenAddress {
   readonly secure: boolean;
 }
 
-/** What an endpoint serves over plain HTTP, and to whom. */
+/** What an endpoint serves over plain HTTP, and to whom; what a client may take of it. */
 export interface HttpSettings {
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly enableGrpcGateway: boolean;
+  readonly limits: Partial<Http2Limits>;
 }
 
 export interface ResolvedOptions {
@@ -108,6 +119,7 @@ export interface ResolvedOptions {
   readonly logLevel: LogLevel;
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
+  readonly auth: AuthSettings;
   readonly http: HttpSettings;
   readonly backup: BackupSettings | undefined;
 }
@@ -160,6 +172,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
       `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url} with HTTPS scheme`,
     );
   }
+  const tokens = parseTokenOptions(options.authToken ?? 'simple');
   return {
     members,
     dataDir: options.dataDir,
@@ -170,11 +183,13 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     token: options.token ?? 'etcd-cluster',
     logLevel: options.logLevel ?? 'warn',
     startAddedMembers: options.startAddedMembers ?? true,
-    settings: memberSettings(options),
+    settings: memberSettings(options, tokens),
+    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
+      limits: edgeLimits(options, members),
     },
     backup: backupSettings(options),
   };
@@ -211,6 +226,12 @@ function advertisedUrls({ advertiseClientUrls: urls }: ClusterOptions, members: 
   return urls?.map(url => url.trim());
 }
 
+/** etcd takes its default for a cost that bcrypt does not know, with a warning; a start is the time to say so. */
+function bcryptCostOf(cost = 10): number {
+  if (Number.isInteger(cost) && cost >= 4 && cost <= 31) return cost;
+  throw new StartError(`--bcrypt-cost must be a whole number from 4 to 31, not ${cost}; use 10`);
+}
+
 function backupSettings(options: ClusterOptions): BackupSettings | undefined {
   const { backupDir, backupIntervalMs = 3_600_000, backupRetention = 24 } = options;
   if (backupDir === undefined) {
@@ -227,7 +248,7 @@ function backupSettings(options: ClusterOptions): BackupSettings | undefined {
   return { directory: backupDir, intervalMs: backupIntervalMs, retention: backupRetention };
 }
 
-function memberSettings(options: ClusterOptions): MemberSettings {
+function memberSettings(options: ClusterOptions, tokens: TokenOptions): MemberSettings {
   const settings: MemberSettings = {
     heartbeatIntervalMs: options.heartbeatIntervalMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
@@ -242,8 +263,8 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     autoCompaction: autoCompaction(options.autoCompactionMode ?? 'periodic', options.autoCompactionRetention ?? '0'),
     corruptCheckIntervalMs: options.corruptCheckIntervalMs ?? 0,
     initialCorruptCheck: options.initialCorruptCheck ?? false,
-    authToken: 'simple',
-    authTokenTtlSeconds: 300,
+    authToken: tokens === undefined ? 'simple' : 'jwt',
+    authTokenTtlSeconds: options.authTokenTtlSeconds || 300,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [
@@ -253,6 +274,7 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     ['snapshotCatchUpEntries', '--snapshot-catchup-entries', 0],
     ['maxTxnOps', '--max-txn-ops', 1],
     ['maxRequestBytes', '--max-request-bytes', 1],
+    ['authTokenTtlSeconds', '--auth-token-ttl', 1],
     ['corruptCheckIntervalMs', '--corrupt-check-time', 0],
     ['watchProgressNotifyIntervalMs', '--watch-progress-notify-interval', 100],
   ] as const) {

@@ -30,7 +30,10 @@ interface Tasks {
 
 let pool: Promise<Piscina> | undefined;
 
-/** Runs a job of workers/task.ts; its port, if it has one, moves to the thread. Rejects with StartError, one line, when it cannot be. */
+/**
+ * Runs a job of workers/task.ts; its port, if it has one, moves to the thread. Rejects with StartError, one line, when
+ * it cannot be done.
+ */
 export async function runTask<Name extends keyof Tasks>(name: Name, task: Tasks[Name][0]): Promise<Tasks[Name][1]> {
   pool ??= createPool();
   const transferList = 'port' in task ? [task.port] : [];
