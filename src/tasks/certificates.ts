@@ -5,7 +5,6 @@
  * Reflect that no program should find there because it started a cluster.
  */
 import { randomBytes, webcrypto } from 'node:crypto';
-import { isIP } from 'node:net';
 import type * as X509 from '@peculiar/x509';
 import type { CertificateTask, CredentialsPem, IssuedCertificates } from '../transport/tasks.js';
 
@@ -13,6 +12,7 @@ const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as con
 /** A certificate is valid from a little before it was made: clocks differ. */
 const clockSkewMs = 5 * 60_000;
 const organization = 'kvorum';
+const ipAddress = /^\d+(\.\d+){3}$|:/;
 
 export interface CertificateRequest {
   readonly commonName: string;
@@ -98,7 +98,7 @@ async function common(x509: typeof X509, request: CertificateRequest, publicKey:
     await x509.SubjectKeyIdentifierExtension.create(publicKey),
   ];
   if (usages.length > 0) extensions.push(new x509.ExtendedKeyUsageExtension(usages.map(one => ExtendedKeyUsage[one])));
-  const names = hosts.map(value => ({ type: isIP(value) === 0 ? 'dns' : 'ip', value }) as const);
+  const names = hosts.map(value => ({ type: ipAddress.test(value) ? 'ip' : 'dns', value }) as const);
   if (names.length > 0) extensions.push(new x509.SubjectAlternativeNameExtension(names));
   // The first bit is clear: the number is positive whoever reads it.
   const serialNumber = (0x40 | ((randomBytes(1)[0] as number) & 0x3f)).toString(16) + randomBytes(15).toString('hex');
