@@ -11,7 +11,7 @@ import { EtcdError, type Member } from '../client/client.js';
 import { connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { freePeerUrl } from '../host/options.js';
-import { type Printer, readArgs } from './arguments.js';
+import { defaultEndpoints, type Printer, readArgs } from './arguments.js';
 import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
 
 export const memberUsage = [
@@ -23,7 +23,7 @@ export const memberUsage = [
 ].join('\n');
 
 const options = {
-  endpoints: { type: 'string', default: '127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379' },
+  endpoints: { type: 'string', default: defaultEndpoints },
   learner: { type: 'boolean', default: false },
   'peer-urls': { type: 'string' },
   ...credentialOptions,
