@@ -50,3 +50,5 @@ export type { AddMemberOptions, Cluster, ClusterMember } from './host/cluster.js
 export { StartError } from './host/data-directory.js';
 export type { ClusterOptions, LogLevel } from './host/options.js';
 export type { SavedSnapshot } from './host/snapshots.js';
+export type { ClientCredentials } from './host/tls/auto.js';
+export type { ClusterTlsOptions } from './host/tls/settings.js';

@@ -39,11 +39,11 @@ export class Endpoint {
   #token = noToken;
 
   constructor(grpc: typeof Grpc, address: string, tls: TlsOptions | undefined) {
-    const { isSecure, target } = parseAddress(address);
-    const credentials =
-      tls !== undefined || isSecure
-        ? grpc.credentials.createSsl(bufferOf(tls?.ca), bufferOf(tls?.key), bufferOf(tls?.cert))
-        : grpc.credentials.createInsecure();
+    const { isSecure = tls !== undefined, target } = parseAddress(address);
+    const verify = { rejectUnauthorized: tls?.insecureSkipVerify !== true };
+    const credentials = isSecure
+      ? grpc.credentials.createSsl(bufferOf(tls?.ca), bufferOf(tls?.key), bufferOf(tls?.cert), verify)
+      : grpc.credentials.createInsecure();
     const names =
       tls?.serverName === undefined
         ? {}
@@ -145,11 +145,11 @@ function bufferOf(pem: string | Uint8Array | undefined): Buffer | null {
   return pem === undefined ? null : Buffer.from(pem);
 }
 
-/** What an endpoint's address means; throws TypeError when it is none. */
-export function parseAddress(address: string): { isSecure: boolean; target: string } {
+/** What an endpoint's address means, `isSecure` if it says so; throws TypeError when it is none. */
+export function parseAddress(address: string): { isSecure: boolean | undefined; target: string } {
   const match = /^(?:(https?):\/\/)?(\[[0-9a-fA-F:.%]+\]|[^\s/:[\]]+)(?::(\d+))?\/?$/.exec(address.trim());
   if (match === null)
     throw new TypeError(`connect: not an endpoint: "${address}" (wanted: host:port, http://host:port)`);
   const [, scheme, host, port = portDefault] = match;
-  return { isSecure: scheme === 'https', target: `dns:${host}:${port}` };
+  return { isSecure: scheme === undefined ? undefined : scheme === 'https', target: `dns:${host}:${port}` };
 }

@@ -37,12 +37,16 @@ export interface TlsOptions {
   readonly key?: string | Uint8Array;
   /** The name the server's certificate must have; default: the endpoint's host. */
   readonly serverName?: string;
+  /** Take any certificate the server shows. For tests: whoever answers is believed to be the server. */
+  readonly insecureSkipVerify?: boolean;
 }
 
 export interface ConnectOptions {
   /** `host:port`, `http://host:port` or `https://host:port`; the first that takes connections is used. */
   readonly endpoints: string | readonly string[];
-  /** TLS for all endpoints; `https://` alone asks for it with the system's authorities. */
+  /**
+   * TLS for all endpoints but those that say `http://`; `https://` alone asks for it with the system's authorities.
+   */
   readonly tls?: TlsOptions;
   /** Whom to log in as, where auth is on; the password is kept for the next login. */
   readonly username?: string;
