@@ -19,6 +19,7 @@ export function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
 }
 
 export {
+  type AuthStatus,
   type Bytes,
   type CallOptions,
   ClosedError,
@@ -34,6 +35,8 @@ export {
   type Lock,
   type LockOptions,
   OwnershipLostError,
+  type Permission,
+  type PermissionType,
   type Range,
   type SnapshotPiece,
   type Transaction,
