@@ -1,10 +1,12 @@
 /**
- * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC, plain HTTP and JSON.
+ * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC, plain HTTP and JSON, over TLS if its
+ * URL says https.
  *
  * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
  * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
  */
 import { randomInt } from 'node:crypto';
+import { assert } from '../base/assert.js';
 import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import type { HostAuth } from './auth/host-auth.js';
@@ -22,6 +24,8 @@ import { MetricsListener } from './metrics-listener.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
+import type { TlsFront } from './tls/front.js';
+import type { OpenTls } from './tls/open.js';
 
 /**
  * Where free ports are looked for: below the range from which systems take the local ports of connections. A member that
@@ -33,6 +37,8 @@ const freePortAttempts = 20;
 export class Endpoint {
   readonly #auth: HostAuth;
   readonly #host: string;
+  /** Undefined: cleartext. */
+  readonly #tls: OpenTls | undefined;
   readonly #plainHttp: PlainHttp;
   readonly #receiveBytesMax: number;
   readonly #counts: GrpcCounts;
@@ -43,16 +49,20 @@ export class Endpoint {
   #service: Service = refuseAll;
   #handle: MemberHandle | undefined;
   #listener: GrpcListener | undefined;
+  #front: TlsFront | undefined;
 
   private constructor(
     address: ListenAddress,
     settings: MemberSettings,
     http: HttpSettings,
     auth: HostAuth,
+    tls: OpenTls | undefined,
     metricsAddress: ListenAddress | undefined,
   ) {
+    assert(!address.secure || tls !== undefined, 'an https endpoint without certificates');
     this.#auth = auth;
     this.#host = address.host;
+    this.#tls = address.secure ? tls : undefined;
     this.#port = address.port;
     this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
     this.#counts = new GrpcCounts(http.metrics === 'extensive');
@@ -79,9 +89,10 @@ export class Endpoint {
     settings: MemberSettings,
     http: HttpSettings,
     auth: HostAuth,
+    tls: OpenTls | undefined,
     metricsAddress?: ListenAddress,
   ): Promise<Endpoint> {
-    const endpoint = new Endpoint(address, settings, http, auth, metricsAddress);
+    const endpoint = new Endpoint(address, settings, http, auth, tls, metricsAddress);
     await endpoint.#metricsListener?.open();
     for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
       endpoint.#port = randomInt(freePorts.from, freePorts.to);
@@ -104,7 +115,7 @@ export class Endpoint {
 
   get url(): string {
     const host = this.#host.includes(':') ? `[${this.#host}]` : this.#host;
-    return `http://${host}:${this.#port}`;
+    return `${this.#tls === undefined ? 'http' : 'https'}://${host}:${this.#port}`;
   }
 
   /** Where else its metrics are to be had. */
@@ -132,15 +143,18 @@ export class Endpoint {
   async close(graceMs: number): Promise<void> {
     const listener = this.#listener;
     this.#listener = undefined;
+    this.#front?.close();
     await Promise.all([this.#metricsListener?.close(), listener?.close(graceMs)]);
   }
 
   async #listen(): Promise<void> {
+    const front = this.#tls?.front((socket, protocol, name) => listener.attach(socket, protocol, name));
     const listener = createGrpcListener({
       service: call => this.#service(call),
       httpServer: this.#plainHttp.server,
       acceptPlain: (stream, head, peer) => this.#plainHttp.acceptStream(stream, head, peer),
       receiveBytesMax: this.#receiveBytesMax,
+      encrypt: front && (socket => front.accept(socket)),
       limits: this.#limits,
       counts: this.#counts,
     });
@@ -149,6 +163,7 @@ export class Endpoint {
       this.#port = port;
       this.#boundAddress = address;
       this.#listener = listener;
+      this.#front = front;
     } catch (error) {
       throw new StartError(this.#refusal(error as NodeJS.ErrnoException));
     }

@@ -12,6 +12,7 @@ import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
 import { type EdgeOptions, edgeLimits } from './edge.js';
 import type { Http2Limits } from './http2/limits.js';
+import type { ClusterTlsOptions } from './tls/settings.js';
 
 export interface ClusterOptions extends EdgeOptions {
   /** Number of members, 1 to 7; default 3. */
@@ -30,8 +31,15 @@ export interface ClusterOptions extends EdgeOptions {
   readonly backupRetention?: number;
   /** Client port of each member on 127.0.0.1; 0 picks a free one. Default: free ones. */
   readonly ports?: readonly number[];
-  /** Client URL of each member (http://host:port); instead of `ports`. */
+  /** Client URL of each member (http://host:port, https://host:port); instead of `ports`. */
   readonly listenClientUrls?: readonly string[];
+  /** Client URL that each member tells clients; default: where it listens. */
+  readonly advertiseClientUrls?: readonly string[];
+  /**
+   * TLS on client endpoints: on all of them, or with `listenClientUrls` on those that say https. `true` makes certificates:
+   * see `Cluster.tls`.
+   */
+  readonly tls?: boolean | ClusterTlsOptions;
   /** etcd's --initial-cluster-token; enters the cluster and member ids. Default `etcd-cluster`. */
   readonly token?: string;
   readonly heartbeatIntervalMs?: number;
@@ -89,6 +97,8 @@ export type LogLevel = (typeof logLevels)[number];
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
+  /** TLS. */
+  readonly secure: boolean;
 }
 
 /** What an endpoint serves over plain HTTP, and to whom; what a client may take of it. */
@@ -106,6 +116,12 @@ export interface ResolvedOptions {
   readonly listen: readonly ListenAddress[];
   /** By member; empty: none. */
   readonly listenMetrics: readonly ListenAddress[];
+  /** What the founding members publish, where that is not where they listen. */
+  readonly advertise: readonly string[] | undefined;
+  /** Undefined: no endpoint is encrypted. */
+  readonly tls: ClusterTlsOptions | undefined;
+  /** Whether endpoints of members that are added get TLS: as soon as one of the others has it. */
+  readonly secureAdded: boolean;
   readonly token: string;
   readonly logLevel: LogLevel;
   readonly startAddedMembers: boolean;
@@ -154,17 +170,33 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
   if (options.ephemeral === true && options.dataDir !== undefined) {
     throw new StartError('--ephemeral and --data-dir exclude each other; drop one of them');
   }
+  const tls = tlsOptions(options);
+  const listen = listenAddresses(options, members, tls !== undefined);
+  const open = listen.find(({ secure }) => secure);
+  if (open !== undefined && tls === undefined) {
+    const url = `https://${open.host}:${open.port}`;
+    throw new StartError(
+      `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url} with HTTPS scheme`,
+    );
+  }
   const tokens = parseTokenOptions(options.authToken ?? 'simple');
   return {
     members,
     dataDir: options.dataDir,
-    listen: listenAddresses(options, members),
+    listen,
     listenMetrics: metricsAddresses(options, members),
+    advertise: advertisedUrls(options, members),
+    tls: open === undefined ? undefined : tls,
+    secureAdded: open !== undefined,
     token: options.token ?? 'etcd-cluster',
     logLevel: options.logLevel ?? 'warn',
     startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options, tokens),
-    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
+    auth: {
+      tokens,
+      bcryptCost: bcryptCostOf(options.bcryptCost),
+      commonNames: tls?.clientCertAuth === true,
+    },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
@@ -174,6 +206,37 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     },
     backup: backupSettings(options),
   };
+}
+
+/** The TLS options if they come with certificates, or have some made; undefined otherwise. */
+function tlsOptions({ tls }: ClusterOptions): ClusterTlsOptions | undefined {
+  if (tls === undefined || tls === false) return undefined;
+  const options = tls === true ? {} : tls;
+  const isGiven = (options.certFile ?? '') !== '' || (options.keyFile ?? '') !== '';
+  return isGiven || options.autoTls !== false ? options : undefined;
+}
+
+/** What etcd warns of: TLS options that do nothing for an endpoint whose URL says http. */
+export function unusedTlsWarnings(options: ClusterOptions, { listen }: ResolvedOptions): string[] {
+  if (tlsOptions(options) === undefined || options.listenClientUrls === undefined) return [];
+  const plain = listen.filter(({ secure }) => !secure).map(({ host, port }) => `http://${host}:${port}`);
+  return plain.map(
+    url => `scheme is http or unix while key and cert files are present; ignoring key and cert files: ${url}`,
+  );
+}
+
+function advertisedUrls({ advertiseClientUrls: urls }: ClusterOptions, members: number): readonly string[] | undefined {
+  if (urls !== undefined && urls.length !== members) {
+    throw new StartError(
+      `--advertise-client-urls names ${urls.length} URLs for ${members} members; give one per member`,
+    );
+  }
+  for (const url of urls ?? []) {
+    if (!/^https?:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]\s]+):\d+\/?$/.test(url.trim())) {
+      throw new StartError(`--advertise-client-urls: ${url} is not a client URL; write http://host:2379`);
+    }
+  }
+  return urls?.map(url => url.trim());
 }
 
 /** etcd takes its default for a cost that bcrypt does not know, with a warning; a start is the time to say so. */
@@ -261,7 +324,7 @@ function autoCompaction(mode: string, text: string): MemberSettings['autoCompact
   return { mode, retention };
 }
 
-function listenAddresses(options: ClusterOptions, members: number): ListenAddress[] {
+function listenAddresses(options: ClusterOptions, members: number, secure: boolean): ListenAddress[] {
   if (options.listenClientUrls !== undefined) {
     const urls = options.listenClientUrls;
     if (urls.length !== members) {
@@ -277,7 +340,7 @@ function listenAddresses(options: ClusterOptions, members: number): ListenAddres
   if (ports.length !== members) {
     throw new StartError(`ports names ${ports.length} ports for ${members} members; give one per member`);
   }
-  const addresses = ports.map(port => checkedAddress('127.0.0.1', port, String(port)));
+  const addresses = ports.map(port => checkedAddress({ host: '127.0.0.1', port, secure }, String(port)));
   refuseTwice(addresses);
   return addresses;
 }
@@ -293,25 +356,29 @@ function metricsAddresses({ listenMetricsUrls: urls = [] }: ClusterOptions, memb
     throw new StartError(`--listen-metrics-urls names ${urls.length} URLs for ${members} members; give one per member`);
   }
   const addresses = urls.map(url => parseClientUrl(url, '--listen-metrics-urls'));
+  if (addresses.some(({ secure }) => secure)) {
+    throw new StartError('--listen-metrics-urls are http URLs; what they show is no secret');
+  }
   refuseTwice(addresses, '--listen-metrics-urls');
   return addresses;
 }
 
 /** The address of a client URL; throws StartError. */
 export function parseClientUrl(text: string, flag = '--listen-client-urls'): ListenAddress {
-  const match = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
+  const match = /^http(s?):\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
   if (match === null) {
     throw new StartError(`${flag}: ${text} is not a client URL; write http://127.0.0.1:2379`);
   }
-  const host = (match[1] as string).replace(/^\[|\]$/g, '');
-  return checkedAddress(host, Number(match[2]), text, flag);
+  const host = (match[2] as string).replace(/^\[|\]$/g, '');
+  return checkedAddress({ host, port: Number(match[3]), secure: match[1] === 's' }, text, flag);
 }
 
-function checkedAddress(host: string, port: number, text: string, flag = '--listen-client-urls'): ListenAddress {
+function checkedAddress(address: ListenAddress, text: string, flag = '--listen-client-urls'): ListenAddress {
+  const { port } = address;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new StartError(`${flag}: ${text} has no valid port; use 0 (any free port) to 65535`);
   }
-  return { host, port };
+  return address;
 }
 
 function refuseTwice(addresses: readonly ListenAddress[], flag = '--listen-client-urls'): void {

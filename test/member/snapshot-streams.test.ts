@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { MetricCells } from '../../src/transport/metric-cells.js';
 import type { HostLink } from '../../src/member/host-link.js';
 import type { OpenMember } from '../../src/member/open.js';
 import { SnapshotStreams } from '../../src/member/snapshot-streams.js';
@@ -12,6 +11,7 @@ import { StateStore } from '../../src/member/store/state-store.js';
 import { visitTuple } from '../../src/member/transfer/content.js';
 import { FRAME_BYTES_MAX } from '../../src/member/transfer/exporter.js';
 import { TupleStream } from '../../src/member/transfer/tuples.js';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { messageOverheadBytes } from '../../src/transport/stream-credit.js';
 import { decodeStateHead } from '../../src/transport/tasks.js';
 import { EtcdErrorCode } from '../../src/wire/errors.js';

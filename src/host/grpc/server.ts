@@ -22,6 +22,8 @@ export interface GrpcListenerOptions {
   readonly limits?: Partial<Http2Limits>;
   /** Where calls are counted; default: for nobody. */
   readonly counts?: GrpcCounts;
+  /** Takes accepted connections first, to encrypt them, and hands them on by `attach`. */
+  readonly encrypt?: ((socket: Socket) => void) | undefined;
 }
 
 export interface GrpcListener {
@@ -67,6 +69,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const listener = new Http2Listener({
     limits: { ...http2LimitsDefault, ...options.limits },
     httpServer: options.httpServer,
+    encrypt: options.encrypt,
     accept: (stream, head, socket) => {
       const receiver = acceptCall(context, stream, head, peers.get(socket) ?? meet(socket, undefined));
       deadlines.run();
