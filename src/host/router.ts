@@ -24,7 +24,7 @@ import { StreamCall } from './stream-call.js';
 
 /** The service behind one member's endpoint. */
 export function memberService(port: MemberPort, auth: HostAuth): Service {
-  const callers = new Callers(auth.tokens);
+  const callers = new Callers(auth);
   return call => {
     const info = methodByPath(call.path);
     if (info === undefined) return refuse(call, GrpcCode.Unimplemented, unknownMethodText(call.path));
