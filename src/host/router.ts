@@ -10,7 +10,6 @@ import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
 import { Method, type MethodInfo, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { isConcurrency, openConcurrency } from './api/concurrency.js';
 import { openHealth } from './api/health.js';
-import { isServed, notServedText } from './api/routes.js';
 import { openSnapshot } from './api/snapshot.js';
 import { Callers, type EncodedCaller } from './auth/callers.js';
 import type { HostAuth } from './auth/host-auth.js';
@@ -29,7 +28,6 @@ export function memberService(port: MemberPort, auth: HostAuth): Service {
     const info = methodByPath(call.path);
     if (info === undefined) return refuse(call, GrpcCode.Unimplemented, unknownMethodText(call.path));
     if (info.service === 'grpc.health.v1.Health') return openHealth(call, info);
-    if (!isServed(info)) return refuse(call, GrpcCode.Unimplemented, notServedText(info));
     if (hasInvalidClientVersion(call)) {
       const { grpcCode, message } = etcdError(EtcdErrorCode.InvalidClientApiVersion);
       return refuse(call, grpcCode, message);
