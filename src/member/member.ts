@@ -147,17 +147,7 @@ export class Member implements Turning {
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
-    this.#metricSources = {
-      ...{
-        open: this.#open,
-        proposals: this.#proposals,
-        reads: this.#reads,
-        watches: this.#watches,
-        peers: this.#peers,
-      },
-      hostBacklogBytes: () => this.#host.backlogBytes,
-      isLearner: () => this.#isLearner,
-    };
+    this.#metricSources = { ...parts, watches: this.#watches, isLearner: () => this.#isLearner };
     this.#inbox = new HostInbox({
       ...{ ...parts, requests: this.#requests, streams: this.#streams },
       isLearner: () => this.#isLearner,

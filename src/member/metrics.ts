@@ -10,6 +10,7 @@
  */
 import { sharedClockOffsetMs } from '../transport/clock.js';
 import { Histogram, type MetricCells, Scalar } from '../transport/metric-cells.js';
+import type { HostLink } from './host-link.js';
 import type { OpenMember } from './open.js';
 import type { PeerLinks } from './peer-links.js';
 import type { Proposals } from './proposals.js';
@@ -28,7 +29,7 @@ export interface MetricSources {
   readonly reads: Reads;
   readonly watches: WatchHub;
   readonly peers: PeerLinks;
-  readonly hostBacklogBytes: () => number;
+  readonly host: HostLink;
   readonly isLearner: () => boolean;
 }
 
@@ -116,7 +117,7 @@ export class MemberMetrics {
     this.#publishSlow(sources);
   }
 
-  #publishSlow({ open, reads, watches, peers, hostBacklogBytes, isLearner }: MetricSources): void {
+  #publishSlow({ open, reads, watches, peers, host, isLearner }: MetricSources): void {
     const cells = this.#cells;
     const { store, applier } = open.state;
     const { mvcc } = applier;
@@ -134,7 +135,7 @@ export class MemberMetrics {
     cells.set(Scalar.watchers, watchers);
     cells.set(Scalar.slowWatchers, behind);
     cells.set(Scalar.watchEvents, eventsSent);
-    cells.set(Scalar.hostBacklogBytes, hostBacklogBytes());
+    cells.set(Scalar.hostBacklogBytes, host.backlogBytes);
     peers.publish(cells);
   }
 }
