@@ -28,8 +28,8 @@ function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number)
     {
       members: cluster.members.map(({ name, id, endpoint }) => ({ name, id, endpoint })),
       leader: cluster.leader()?.name,
-      dataDir: cluster.dataDir,
-      tookMs,
+      'data-dir': cluster.dataDir,
+      took: `${tookMs}ms`,
     },
     'ready to serve client requests',
   );

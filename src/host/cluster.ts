@@ -24,7 +24,7 @@ import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
-import { createLogger } from './logger.js';
+import { type Log, openLog } from './logger.js';
 import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
 import { Mesh } from './mesh.js';
@@ -55,11 +55,13 @@ export class Cluster {
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
   readonly #doorbell: Doorbell;
+  readonly #log: Log;
   #backups: Backups | undefined;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor(directory: DataDirectory, resolved: ResolvedOptions, founding: Founding, logger: Logger) {
+  private constructor(directory: DataDirectory, resolved: ResolvedOptions, founding: Founding, log: Log) {
+    const { logger } = log;
     const hostDoorbell = createDoorbell();
     const mesh = new Mesh();
     const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
@@ -70,6 +72,7 @@ export class Cluster {
     this.#supervised = roster.members;
     this.#doorbell = new Doorbell(hostDoorbell);
     this.logger = logger;
+    this.#log = log;
     this.dataDir = directory.path;
     this.members = roster.members;
     for (const { identity, endpoint } of founding.seats) seat(identity, endpoint);
@@ -78,8 +81,8 @@ export class Cluster {
   /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const resolved = resolveOptions(options);
+    const log = openLog(resolved.log);
     const threads = Array.from({ length: resolved.members }, (_, position) => new MemberThread(position));
-    const logger = createLogger(resolved.logLevel);
     const ephemeral = resolved.dataDir === undefined;
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
     const endpoints: Endpoint[] = [];
@@ -96,7 +99,7 @@ export class Cluster {
       for (const address of addresses) endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
-      const cluster = new Cluster(directory, resolved, founding, logger);
+      const cluster = new Cluster(directory, resolved, founding, log);
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
@@ -106,6 +109,7 @@ export class Cluster {
       await Promise.all(threads.map(thread => thread.abandon()));
       for (const endpoint of endpoints) await endpoint.close(0);
       directory?.close();
+      log.close();
       // Nothing has run on what was restored: the same call is to be possible again.
       if (isRestored && endpoints.length < resolved.listen.length) rmSync(path, { recursive: true, force: true });
       throw error;
@@ -250,6 +254,7 @@ export class Cluster {
     await this.#stopMembers();
     this.#directory.close();
     this.logger.info('closed');
+    this.#log.close();
   }
 
   async #stopMembers(): Promise<void> {

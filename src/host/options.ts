@@ -4,10 +4,12 @@
  * Every refusal is a StartError of one line that names the option and the way out; where etcd refuses the same thing,
  * the text is etcd's.
  */
+
 import type { MemberSettings } from '../transport/control.js';
 import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
+import type { LogFormat, LogLevel, LogSettings } from './logger.js';
 
 export interface ClusterOptions {
   /** Number of members, 1 to 7; default 3. */
@@ -67,10 +69,11 @@ export interface ClusterOptions {
   readonly enableGrpcGateway?: boolean;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
+  /** etcd's --log-format; default `console` for terminals, `json` for everything else. */
+  readonly logFormat?: LogFormat;
+  /** etcd's --log-outputs: `stderr`, `stdout` or files; default stderr. */
+  readonly logOutputs?: readonly string[];
 }
-
-export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 export interface ListenAddress {
   readonly host: string;
@@ -89,7 +92,7 @@ export interface ResolvedOptions {
   readonly dataDir: string | undefined;
   readonly listen: readonly ListenAddress[];
   readonly token: string;
-  readonly logLevel: LogLevel;
+  readonly log: LogSettings;
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
   readonly http: HttpSettings;
@@ -140,7 +143,11 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     dataDir: options.dataDir,
     listen: listenAddresses(options, members),
     token: options.token ?? 'etcd-cluster',
-    logLevel: options.logLevel ?? 'warn',
+    log: {
+      level: options.logLevel ?? 'warn',
+      format: options.logFormat,
+      outputs: options.logOutputs ?? ['default'],
+    },
     startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options),
     http: {
