@@ -3,8 +3,12 @@
  * first of them, not with the pool.
  */
 import type {
+  CertificateTask,
+  ComparePasswordTask,
   EncodedSnapshot,
   EncodeTask,
+  HashPasswordTask,
+  IssuedCertificates,
   RestoredSnapshot,
   RestoreTask,
   TaskOutcome,
@@ -16,4 +20,16 @@ export async function encodeSnapshot(task: EncodeTask): Promise<TaskOutcome<Enco
 
 export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<RestoredSnapshot>> {
   return (await import('../src/tasks/restore-snapshot.js')).restoreSnapshot(task);
+}
+
+export async function issueCertificates(task: CertificateTask): Promise<TaskOutcome<IssuedCertificates>> {
+  return { value: await (await import('../src/tasks/certificates.js')).issueCertificates(task) };
+}
+
+export async function hashPassword(task: HashPasswordTask): Promise<string> {
+  return (await import('../src/tasks/passwords.js')).hashPassword(task);
+}
+
+export async function comparePassword(task: ComparePasswordTask): Promise<boolean> {
+  return (await import('../src/tasks/passwords.js')).comparePassword(task);
 }

@@ -8,6 +8,7 @@ import { StartError } from '../host/data-directory.js';
 import { parseDurationMs } from '../host/duration.js';
 import { logFormats, logLevels } from '../host/logger.js';
 import type { ClusterOptions } from '../host/options.js';
+import type { ClusterTlsOptions } from '../host/tls/settings.js';
 
 type FlagKind = 'text' | 'number' | 'duration' | 'boolean';
 
@@ -27,7 +28,13 @@ export const flags: readonly Flag[] = [
     name: 'listen-client-urls',
     kind: 'text',
     placeholder: 'U1,U2,…',
-    help: 'one URL per member; port 0 picks a free port (default http://127.0.0.1:2379, :22379, :32379)',
+    help: 'one URL per member; port 0 picks a free port (default http://127.0.0.1:2379, :22379, :32379; https with TLS)',
+  },
+  {
+    name: 'advertise-client-urls',
+    kind: 'text',
+    placeholder: 'U1,U2,…',
+    help: 'what the members tell clients, one URL per member (default: where they listen)',
   },
   { name: 'initial-cluster-token', kind: 'text', placeholder: 'TOKEN', help: 'enters the ids (default etcd-cluster)' },
   { name: 'heartbeat-interval', kind: 'number', placeholder: 'MS', help: 'default 100' },
@@ -101,10 +108,78 @@ export const flags: readonly Flag[] = [
     placeholder: 'H1,H2,…',
     help: 'hosts that a cleartext HTTP request may be for (default *)',
   },
+  {
+    name: 'max-concurrent-streams',
+    kind: 'number',
+    placeholder: 'N',
+    help: 'calls one connection may have at a time (default 4294967295)',
+  },
+  {
+    name: 'grpc-keepalive-min-time',
+    kind: 'duration',
+    placeholder: 'TIME',
+    help: 'a client that pings more often is disconnected (default 5s)',
+  },
+  {
+    name: 'grpc-keepalive-interval',
+    kind: 'duration',
+    placeholder: 'TIME',
+    help: 'a client silent for so long is pinged (default 2h, 0: never)',
+  },
+  {
+    name: 'grpc-keepalive-timeout',
+    kind: 'duration',
+    placeholder: 'TIME',
+    help: 'how long such a ping may stay unanswered (default 20s)',
+  },
   { name: 'enable-grpc-gateway', kind: 'boolean', placeholder: '', help: 'the JSON API under /v3/ (default true)' },
+  { name: 'cert-file', kind: 'text', placeholder: 'FILE', help: 'certificate of the client endpoints, PEM' },
+  { name: 'key-file', kind: 'text', placeholder: 'FILE', help: 'its key' },
+  { name: 'client-cert-auth', kind: 'boolean', placeholder: '', help: 'let in only clients with a certificate' },
+  { name: 'trusted-ca-file', kind: 'text', placeholder: 'FILE', help: 'authorities whose clients are let in, PEM' },
+  { name: 'client-crl-file', kind: 'text', placeholder: 'FILE', help: 'client certificates that are revoked' },
+  {
+    name: 'client-cert-allowed-hostname',
+    kind: 'text',
+    placeholder: 'H1,H2,…',
+    help: 'let in only clients whose certificate is for one of these names',
+  },
+  {
+    name: 'auto-tls',
+    kind: 'boolean',
+    placeholder: '',
+    help: 'make an authority and certificates for server and clients, kept in the data directory',
+  },
+  {
+    name: 'self-signed-cert-validity',
+    kind: 'number',
+    placeholder: 'YEARS',
+    help: 'how long those are valid (default 1)',
+  },
+  {
+    name: 'cipher-suites',
+    kind: 'text',
+    placeholder: 'S1,S2,…',
+    help: "TLS 1.2 suites by Go's names (default: the good)",
+  },
+  { name: 'tls-min-version', kind: 'text', placeholder: 'VERSION', help: 'TLS1.2 or TLS1.3 (default TLS1.2)' },
+  { name: 'tls-max-version', kind: 'text', placeholder: 'VERSION', help: 'TLS1.2 or TLS1.3 (default: the newest)' },
   { name: 'backup-dir', kind: 'text', placeholder: 'DIR', help: 'where snapshot files are written in the background' },
   { name: 'backup-interval', kind: 'duration', placeholder: 'TIME', help: 'how often (default 1h)' },
   { name: 'backup-retention', kind: 'number', placeholder: 'N', help: 'how many of them are kept (default 24)' },
+  {
+    name: 'auth-token',
+    kind: 'text',
+    placeholder: 'SPEC',
+    help: 'simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m (default simple)',
+  },
+  {
+    name: 'auth-token-ttl',
+    kind: 'number',
+    placeholder: 'SECONDS',
+    help: 'how long a simple token lives after its last use (default 300)',
+  },
+  { name: 'bcrypt-cost', kind: 'number', placeholder: 'N', help: 'cost of hashing a password, 4 to 31 (default 10)' },
   {
     name: 'log-level',
     kind: 'text',
@@ -179,6 +254,8 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     dataDir,
     ephemeral: ephemeral ? true : undefined,
     listenClientUrls: urls,
+    advertiseClientUrls: listOf(values, 'advertise-client-urls'),
+    tls: tlsOf(values),
     ports: urls === undefined ? defaultPorts.slice(0, members) : undefined,
     token: values.get('initial-cluster-token'),
     heartbeatIntervalMs: numberOf(values, 'heartbeat-interval'),
@@ -199,9 +276,16 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     cors: listOf(values, 'cors'),
     hostWhitelist: listOf(values, 'host-whitelist'),
     enableGrpcGateway: optionalBooleanOf(values, 'enable-grpc-gateway'),
+    maxConcurrentStreams: numberOf(values, 'max-concurrent-streams'),
+    grpcKeepaliveMinTimeMs: durationOf(values, 'grpc-keepalive-min-time'),
+    grpcKeepaliveIntervalMs: durationOf(values, 'grpc-keepalive-interval'),
+    grpcKeepaliveTimeoutMs: durationOf(values, 'grpc-keepalive-timeout'),
     backupDir: values.get('backup-dir'),
     backupIntervalMs: durationOf(values, 'backup-interval'),
     backupRetention: numberOf(values, 'backup-retention'),
+    authToken: values.get('auth-token'),
+    authTokenTtlSeconds: numberOf(values, 'auth-token-ttl'),
+    bcryptCost: numberOf(values, 'bcrypt-cost'),
     logLevel: choiceOf(values, 'log-level', logLevels) ?? 'info',
     logFormat: choiceOf(values, 'log-format', logFormats),
     logOutputs: listOf(values, 'log-outputs'),
@@ -255,6 +339,25 @@ function durationOf(values: FlagValues, name: string): number | undefined {
     throw new StartError(`--${name} is a duration like 500ms, 10s or 1m30s, not ${text}`);
   }
   return durationMs;
+}
+
+/** TLS of the client endpoints; undefined when no flag speaks of it. */
+function tlsOf(values: FlagValues): ClusterTlsOptions | undefined {
+  const options: Record<string, unknown> = {
+    certFile: values.get('cert-file'),
+    keyFile: values.get('key-file'),
+    clientCertAuth: optionalBooleanOf(values, 'client-cert-auth'),
+    trustedCaFile: values.get('trusted-ca-file') || undefined,
+    clientCrlFile: values.get('client-crl-file') || undefined,
+    clientCertAllowedHostname: listOf(values, 'client-cert-allowed-hostname'),
+    selfSignedCertValidity: numberOf(values, 'self-signed-cert-validity'),
+    cipherSuites: listOf(values, 'cipher-suites'),
+    tlsMinVersion: values.get('tls-min-version'),
+    tlsMaxVersion: values.get('tls-max-version'),
+  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const autoTls = booleanOf(values, 'auto-tls');
+  return autoTls || given.length > 0 ? { ...Object.fromEntries(given), autoTls } : undefined;
 }
 
 /** etcd's feature gates that mean something here; the others are known by name and ignored. */

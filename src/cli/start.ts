@@ -18,6 +18,7 @@ export async function start(values: FlagValues): Promise<void> {
   const warnings = [evenSizeWarning(cluster.members.length)].filter(text => text !== undefined);
   for (const name of unknownVariables(process.env)) warnings.push(`unrecognized environment variable ${name}`);
   const tookMs = Math.round(performance.now() - startedMs);
+  if (person && cluster.exposure !== undefined) warnings.push(cluster.exposure);
   if (person) process.stdout.write(summary(cluster, warnings, options.ephemeral === true, tookMs));
   else logReady(cluster, warnings, tookMs);
 }
@@ -29,6 +30,7 @@ function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number)
       members: cluster.members.map(({ name, id, endpoint }) => ({ name, id, endpoint })),
       leader: cluster.leader()?.name,
       'data-dir': cluster.dataDir,
+      ...(cluster.tls === undefined ? {} : { tls: cluster.tls.files }),
       took: `${tookMs}ms`,
     },
     'ready to serve client requests',
@@ -38,6 +40,8 @@ function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number)
 function summary(cluster: Cluster, warnings: readonly string[], ephemeral: boolean, tookMs: number): string {
   const leader = cluster.leader();
   const addresses = cluster.endpoints.map(endpoint => endpoint.replace('http://', ''));
+  const files = cluster.tls?.files;
+  const credentials = files === undefined ? '' : ` --cacert=${files.ca} --cert=${files.cert} --key=${files.key}`;
   return [
     `kvorum is ready after ${tookMs} ms`,
     '',
@@ -46,7 +50,7 @@ function summary(cluster: Cluster, warnings: readonly string[], ephemeral: boole
     ),
     '',
     `  data      ${cluster.dataDir}${ephemeral ? ' (removed on exit)' : ''}`,
-    `  connect   etcdctl --endpoints=${addresses.join(',')} put greeting hello`,
+    `  connect   etcdctl --endpoints=${addresses.join(',')}${credentials} put greeting hello`,
     '  stop      Ctrl-C',
     ...warnings.map(warning => `  warning   ${warning}`),
     '',

@@ -20,11 +20,14 @@ import type { EtcdClient } from '../client/client.js';
 import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport/control.js';
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { bootstrapIds } from '../wire/ids.js';
+import { type HostAuth, prepareAuth } from './auth/host-auth.js';
 import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
+import { exposureWarning } from './edge.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
 import { type Log, openLog } from './logger.js';
+import { serverAsks } from './member-call.js';
 import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
 import { Mesh } from './mesh.js';
@@ -36,10 +39,13 @@ import {
   peerUrl,
   type ResolvedOptions,
   resolveOptions,
+  unusedTlsWarnings,
 } from './options.js';
 import { type AddMemberOptions, Roster } from './roster.js';
 import { type SavedSnapshot, saveSnapshot } from './snapshots.js';
 import { type ClusterMember, closeGraceMs, Supervised } from './supervised.js';
+import type { ClientCredentials } from './tls/auto.js';
+import type { OpenTls } from './tls/open.js';
 
 export type { AddMemberOptions } from './roster.js';
 export type { ClusterMember } from './supervised.js';
@@ -50,7 +56,10 @@ const readyTimeoutMs = 30_000;
 export class Cluster {
   readonly members: readonly ClusterMember[];
   readonly dataDir: string;
+  /** What a client needs, if the certificates were made here (`tls: true`, --auto-tls): in PEM, and as files. */
+  readonly tls: ClientCredentials | undefined;
   readonly logger: Logger;
+  readonly #auth: HostAuth;
   readonly #directory: DataDirectory;
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
@@ -60,19 +69,24 @@ export class Cluster {
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor(directory: DataDirectory, resolved: ResolvedOptions, founding: Founding, log: Log) {
+  private constructor({ directory, resolved, auth, founding, tls, log }: ClusterParts) {
+    this.#auth = auth;
     const { logger } = log;
     const hostDoorbell = createDoorbell();
     const mesh = new Mesh();
     const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
       seatMember({ directory, resolved, founding, mesh, hostDoorbell, logger, roster }, identity, endpoint);
-    const roster = new Roster({ directory, resolved, mesh, logger, client: this.client(), seat }, founding.description);
+    const roster = new Roster(
+      { directory, resolved, auth, mesh, logger, tls, client: this.client(), seat },
+      founding.description,
+    );
     this.#directory = directory;
     this.#roster = roster;
     this.#supervised = roster.members;
     this.#doorbell = new Doorbell(hostDoorbell);
     this.logger = logger;
     this.#log = log;
+    this.tls = tls?.credentials;
     this.dataDir = directory.path;
     this.members = roster.members;
     for (const { identity, endpoint } of founding.seats) seat(identity, endpoint);
@@ -82,6 +96,7 @@ export class Cluster {
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const resolved = resolveOptions(options);
     const log = openLog(resolved.log);
+    const { logger } = log;
     const threads = Array.from({ length: resolved.members }, (_, position) => new MemberThread(position));
     const ephemeral = resolved.dataDir === undefined;
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
@@ -90,19 +105,24 @@ export class Cluster {
     let isRestored = false;
     try {
       if (resolved.backup !== undefined) prepareBackups(resolved.backup);
+      const auth = await prepareAuth(resolved.auth);
       if (options.fromSnapshot !== undefined) {
         await restoreFor(resolved, options.fromSnapshot, path);
         isRestored = true;
       }
       directory = DataDirectory.open(path, { ephemeral });
       const addresses = addressesOf(resolved, directory.describe());
-      for (const address of addresses) endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
+      const tls = await tlsFor(resolved, addresses, directory, logger);
+      for (const warning of unusedTlsWarnings(options, resolved)) logger.warn(warning);
+      const { settings, http } = resolved;
+      for (const address of addresses) endpoints.push(await Endpoint.bind(address, settings, http, auth, tls));
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
-      const cluster = new Cluster(directory, resolved, founding, log);
+      const cluster = new Cluster({ directory, resolved, auth, founding, tls, log });
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
+      if (cluster.exposure !== undefined) logger.warn(cluster.exposure);
       if (resolved.backup !== undefined) cluster.#backUp(resolved.backup, founding.description.clusterId);
       return cluster;
     } catch (error) {
@@ -119,6 +139,11 @@ export class Cluster {
   /** Client URLs, one per member, in member order. */
   get endpoints(): string[] {
     return this.members.map(member => member.endpoint);
+  }
+
+  /** A word about members that other machines reach without TLS; undefined: there are none. */
+  get exposure(): string | undefined {
+    return exposureWarning(this.#supervised.filter(member => member.isExposed).map(({ endpoint }) => endpoint));
   }
 
   /** The member that leads now; undefined while there is none. */
@@ -152,12 +177,16 @@ export class Cluster {
     await this.#roster.promote(nameOrId);
   }
 
-  /** A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. */
+  /**
+   * A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. With auth
+   * on it has every right: whoever runs the cluster is its administrator.
+   */
   client(): EtcdClient {
-    return inProcessClient(
-      () => this.#preferredPort(),
-      () => this.#closing !== undefined,
-    );
+    return inProcessClient(() => this.#preferredPort(), {
+      asker: serverAsks,
+      auth: this.#auth,
+      isClosed: () => this.#closing !== undefined,
+    });
   }
 
   /**
@@ -167,7 +196,7 @@ export class Cluster {
   async snapshot(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<SavedSnapshot> {
     const port = this.#preferredPort();
     // Answered when the member has applied everything that was committed.
-    await inProcessClient(() => port).get('\0', options);
+    await inProcessClient(() => port, { asker: serverAsks, auth: this.#auth }).get('\0', options);
     return await saveSnapshot(port, path, options.signal);
   }
 
@@ -273,12 +302,34 @@ function foundingMember(position: number): { name: string; peerUrls: string[] } 
   return { name: memberName(position), peerUrls: [peerUrl(position)] };
 }
 
+/** What the endpoints serve TLS with; undefined: none of them does. */
+async function tlsFor(
+  { tls, advertise = [] }: ResolvedOptions,
+  addresses: readonly ListenAddress[],
+  directory: DataDirectory,
+  logger: Logger,
+): Promise<OpenTls | undefined> {
+  if (tls === undefined) return undefined;
+  const { openTls } = await import('./tls/open.js');
+  const hosts = [...addresses.map(({ host }) => host), ...advertise.map(url => parseClientUrl(url).host)];
+  return openTls(tls, hosts, directory.path, logger);
+}
+
 /** Makes the data directory that the cluster is going to open. */
 async function restoreFor(resolved: ResolvedOptions, file: string, dataDir: string): Promise<void> {
   const { restoreSnapshot } = await import('./restore.js');
   const members = resolved.listen.map((_, at) => foundingMember(at));
   const { durable, quotaBackendBytes } = resolved.settings;
   await restoreSnapshot({ file, dataDir, members, token: resolved.token, durable, quotaBackendBytes });
+}
+
+interface ClusterParts {
+  readonly directory: DataDirectory;
+  readonly resolved: ResolvedOptions;
+  readonly auth: HostAuth;
+  readonly founding: Founding;
+  readonly tls: OpenTls | undefined;
+  readonly log: Log;
 }
 
 interface Founding {
@@ -293,7 +344,8 @@ interface Founding {
 /** Where the members of now listen: the founding ones that are left, then the added ones. */
 function addressesOf(resolved: ResolvedOptions, known: ClusterDescription | undefined): ListenAddress[] {
   const left = resolved.listen.filter((_, at) => !(known?.removed ?? []).includes(known?.members[at]?.id ?? ''));
-  return [...left, ...(known?.added ?? []).map(({ clientUrl }) => parseClientUrl(clientUrl))];
+  const secure = resolved.secureAdded;
+  return [...left, ...(known?.added ?? []).map(({ clientUrl }) => ({ ...parseClientUrl(clientUrl), secure }))];
 }
 
 function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: readonly Endpoint[]): Founding {
@@ -334,7 +386,8 @@ function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endp
   const seats = [...left, ...added.map(member => ({ ...member, id: BigInt(`0x${member.id}`) }))].map(
     ({ id, name, peerUrls }, at) => {
       const endpoint = endpoints[at] as Endpoint;
-      return { identity: { id, name, peerUrls, clientUrls: [endpoint.url] }, endpoint };
+      const advertised = resolved.advertise?.[identities.findIndex(founder => founder.id === id)];
+      return { identity: { id, name, peerUrls, clientUrls: [advertised ?? endpoint.url] }, endpoint };
     },
   );
   return { clusterId: ids.clusterId, identities, seats, description };

@@ -1,19 +1,26 @@
 /**
- * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC, plain HTTP and JSON.
+ * One member's client endpoint: a TCP listener on a fixed address that speaks gRPC, plain HTTP and JSON, over TLS if its
+ * URL says https.
  *
  * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
  * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
  */
 import { randomInt } from 'node:crypto';
+import { assert } from '../base/assert.js';
 import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
+import type { HostAuth } from './auth/host-auth.js';
 import { StartError } from './data-directory.js';
+import { isLoopback } from './edge.js';
 import { type Call, deafListener, type Service } from './grpc/call.js';
 import { createGrpcListener, type GrpcListener } from './grpc/server.js';
+import type { Http2Limits } from './http2/limits.js';
 import type { MemberHandle } from './member-handle.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
+import type { TlsFront } from './tls/front.js';
+import type { OpenTls } from './tls/open.js';
 
 /**
  * Where free ports are looked for: below the range from which systems take the local ports of connections. A member that
@@ -23,19 +30,35 @@ const freePorts = { from: 10_240, to: 32_768 } as const;
 const freePortAttempts = 20;
 
 export class Endpoint {
+  readonly #auth: HostAuth;
   readonly #host: string;
+  /** Undefined: cleartext. */
+  readonly #tls: OpenTls | undefined;
   readonly #plainHttp: PlainHttp;
   readonly #receiveBytesMax: number;
+  readonly #limits: Partial<Http2Limits>;
+  #boundAddress = '';
   #port: number;
   #service: Service = refuseAll;
   #handle: MemberHandle | undefined;
   #listener: GrpcListener | undefined;
+  #front: TlsFront | undefined;
 
-  private constructor(address: ListenAddress, settings: MemberSettings, http: HttpSettings) {
+  private constructor(
+    address: ListenAddress,
+    settings: MemberSettings,
+    http: HttpSettings,
+    auth: HostAuth,
+    tls: OpenTls | undefined,
+  ) {
+    assert(!address.secure || tls !== undefined, 'an https endpoint without certificates');
+    this.#auth = auth;
     this.#host = address.host;
+    this.#tls = address.secure ? tls : undefined;
     this.#port = address.port;
     this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
     const gateway = { service: (call: Call) => this.#service(call), receiveBytesMax: this.#receiveBytesMax };
+    this.#limits = http.limits;
     this.#plainHttp = new PlainHttp({
       access: http,
       gateway: http.enableGrpcGateway ? gateway : undefined,
@@ -44,8 +67,14 @@ export class Endpoint {
   }
 
   /** Binds `address`, with port 0 a free one; throws StartError when it is in use or not allowed. */
-  static async bind(address: ListenAddress, settings: MemberSettings, http: HttpSettings): Promise<Endpoint> {
-    const endpoint = new Endpoint(address, settings, http);
+  static async bind(
+    address: ListenAddress,
+    settings: MemberSettings,
+    http: HttpSettings,
+    auth: HostAuth,
+    tls: OpenTls | undefined,
+  ): Promise<Endpoint> {
+    const endpoint = new Endpoint(address, settings, http, auth, tls);
     for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
       endpoint.#port = randomInt(freePorts.from, freePorts.to);
       try {
@@ -62,13 +91,18 @@ export class Endpoint {
 
   get url(): string {
     const host = this.#host.includes(':') ? `[${this.#host}]` : this.#host;
-    return `http://${host}:${this.#port}`;
+    return `${this.#tls === undefined ? 'http' : 'https'}://${host}:${this.#port}`;
+  }
+
+  /** Other machines reach it, and nothing is encrypted. */
+  get isExposed(): boolean {
+    return this.url.startsWith('http:') && !isLoopback(this.#boundAddress);
   }
 
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
-    this.#service = memberService(handle.port);
+    this.#service = memberService(handle.port, this.#auth);
   }
 
   async reopen(): Promise<void> {
@@ -79,19 +113,26 @@ export class Endpoint {
   async close(graceMs: number): Promise<void> {
     const listener = this.#listener;
     this.#listener = undefined;
+    this.#front?.close();
     await listener?.close(graceMs);
   }
 
   async #listen(): Promise<void> {
+    const front = this.#tls?.front((socket, protocol, name) => listener.attach(socket, protocol, name));
     const listener = createGrpcListener({
       service: call => this.#service(call),
       httpServer: this.#plainHttp.server,
       acceptPlain: (stream, head, peer) => this.#plainHttp.acceptStream(stream, head, peer),
       receiveBytesMax: this.#receiveBytesMax,
+      encrypt: front && (socket => front.accept(socket)),
+      limits: this.#limits,
     });
     try {
-      this.#port = (await listener.listen(this.#host, this.#port)).port;
+      const { address, port } = await listener.listen(this.#host, this.#port);
+      this.#port = port;
+      this.#boundAddress = address;
       this.#listener = listener;
+      this.#front = front;
     } catch (error) {
       throw new StartError(this.#refusal(error as NodeJS.ErrnoException));
     }

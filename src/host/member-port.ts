@@ -15,7 +15,14 @@
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import type { Doorbell } from '../transport/doorbell.js';
-import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_OF_SERVER, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
+import {
+  ControlNotice,
+  EnvelopeKind,
+  FLAG_CALLER,
+  FLAG_END,
+  FLAG_OF_SERVER,
+  FLAG_REQUIRE_LEADER,
+} from '../transport/envelope.js';
 import { readFanOut } from '../transport/fan-out.js';
 import type { LinkBuffers } from '../transport/layout.js';
 import { Receiver } from '../transport/receiver.js';
@@ -93,21 +100,35 @@ export class MemberPort {
 
   /**
    * Sends a request; `request` is copied before the call returns. Returns the request id for `cancel`, or -1 when the
-   * waiter was ended at once. `ofServer`: it is the server's own question and no client's.
+   * waiter was ended at once. `caller`: who asks, encoded by caller.ts. `ofServer`: it is the server's own question and
+   * no client's, and needs no right.
    */
-  open(method: Method, request: Uint8Array, requireLeader: boolean, waiter: Waiter, ofServer = false): number {
+  open(
+    method: Method,
+    request: Uint8Array,
+    requireLeader: boolean,
+    waiter: Waiter,
+    caller?: Uint8Array,
+    ofServer = false,
+  ): number {
     const requestId = this.#enter(waiter);
     if (requestId === -1) return -1;
-    const flags = FLAG_END | (requireLeader ? FLAG_REQUIRE_LEADER : 0) | (ofServer ? FLAG_OF_SERVER : 0);
-    this.#send(EnvelopeKind.Open, method, requestId, request, flags);
+    const flags = FLAG_END | openFlags(requireLeader, caller, ofServer);
+    this.#send(EnvelopeKind.Open, method, requestId, request, flags, caller);
     return requestId;
   }
 
-  /** Opens a stream; returns its id for the calls below, or -1 when the waiter was ended at once. */
-  openStream(method: Method, requireLeader: boolean, waiter: StreamWaiter): number {
+  /** Opens a stream, as `open`; returns its id for the calls below, or -1 when the waiter was ended at once. */
+  openStream(
+    method: Method,
+    requireLeader: boolean,
+    waiter: StreamWaiter,
+    caller?: Uint8Array,
+    ofServer = false,
+  ): number {
     const streamId = this.#enter(waiter);
     if (streamId === -1) return -1;
-    this.#send(EnvelopeKind.Open, method, streamId, EMPTY_BYTES, requireLeader ? FLAG_REQUIRE_LEADER : 0);
+    this.#send(EnvelopeKind.Open, method, streamId, EMPTY_BYTES, openFlags(requireLeader, caller, ofServer), caller);
     return streamId;
   }
 
@@ -212,9 +233,9 @@ export class MemberPort {
     return id;
   }
 
-  #send(kind: number, aux: number, id: number, payload: Uint8Array, flags = 0): void {
+  #send(kind: number, aux: number, id: number, payload: Uint8Array, flags = 0, prefix = EMPTY_BYTES): void {
     if (this.#sender === undefined) return;
-    this.#sender.send(kind, aux, id, payload, EMPTY_BYTES, flags);
+    this.#sender.send(kind, aux, id, payload, prefix, flags);
     this.#scheduleFlush();
   }
 
@@ -228,6 +249,14 @@ export class MemberPort {
     this.#flushScheduled = false;
     this.#sender?.flush();
   };
+}
+
+function openFlags(requireLeader: boolean, caller: Uint8Array | undefined, ofServer: boolean): number {
+  return (
+    (requireLeader ? FLAG_REQUIRE_LEADER : 0) |
+    (caller === undefined ? 0 : FLAG_CALLER) |
+    (ofServer ? FLAG_OF_SERVER : 0)
+  );
 }
 
 /** A unary request has no end without an error: code 0 is a member's mistake and tells its client as little as possible. */

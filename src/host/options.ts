@@ -6,12 +6,17 @@
  */
 
 import type { MemberSettings } from '../transport/control.js';
+import type { AuthSettings } from './auth/host-auth.js';
+import { parseTokenOptions, type TokenOptions } from './auth/token-options.js';
 import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
+import { type EdgeOptions, edgeLimits } from './edge.js';
+import type { Http2Limits } from './http2/limits.js';
 import type { LogFormat, LogLevel, LogSettings } from './logger.js';
+import type { ClusterTlsOptions } from './tls/settings.js';
 
-export interface ClusterOptions {
+export interface ClusterOptions extends EdgeOptions {
   /** Number of members, 1 to 7; default 3. */
   readonly members?: number;
   /** Where the stores live; survives restarts. Without it the cluster is ephemeral. */
@@ -28,8 +33,15 @@ export interface ClusterOptions {
   readonly backupRetention?: number;
   /** Client port of each member on 127.0.0.1; 0 picks a free one. Default: free ones. */
   readonly ports?: readonly number[];
-  /** Client URL of each member (http://host:port); instead of `ports`. */
+  /** Client URL of each member (http://host:port, https://host:port); instead of `ports`. */
   readonly listenClientUrls?: readonly string[];
+  /** Client URL that each member tells clients; default: where it listens. */
+  readonly advertiseClientUrls?: readonly string[];
+  /**
+   * TLS on client endpoints: on all of them, or with `listenClientUrls` on those that say https. `true` makes certificates:
+   * see `Cluster.tls`.
+   */
+  readonly tls?: boolean | ClusterTlsOptions;
   /** etcd's --initial-cluster-token; enters the cluster and member ids. Default `etcd-cluster`. */
   readonly token?: string;
   readonly heartbeatIntervalMs?: number;
@@ -67,6 +79,12 @@ export interface ClusterOptions {
   readonly hostWhitelist?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
+  /** etcd's --auth-token: `simple` (default), or `jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m`. */
+  readonly authToken?: string;
+  /** etcd's --auth-token-ttl: seconds a simple token lives after its last use; default 300. */
+  readonly authTokenTtlSeconds?: number;
+  /** etcd's --bcrypt-cost of passwords, 4 to 31; default 10. */
+  readonly bcryptCost?: number;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
   /** etcd's --log-format; default `console` for terminals, `json` for everything else. */
@@ -78,23 +96,33 @@ export interface ClusterOptions {
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
+  /** TLS. */
+  readonly secure: boolean;
 }
 
-/** What an endpoint serves over plain HTTP, and to whom. */
+/** What an endpoint serves over plain HTTP, and to whom; what a client may take of it. */
 export interface HttpSettings {
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly enableGrpcGateway: boolean;
+  readonly limits: Partial<Http2Limits>;
 }
 
 export interface ResolvedOptions {
   readonly members: number;
   readonly dataDir: string | undefined;
   readonly listen: readonly ListenAddress[];
+  /** What the founding members publish, where that is not where they listen. */
+  readonly advertise: readonly string[] | undefined;
+  /** Undefined: no endpoint is encrypted. */
+  readonly tls: ClusterTlsOptions | undefined;
+  /** Whether endpoints of members that are added get TLS: as soon as one of the others has it. */
+  readonly secureAdded: boolean;
   readonly token: string;
   readonly log: LogSettings;
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
+  readonly auth: AuthSettings;
   readonly http: HttpSettings;
   readonly backup: BackupSettings | undefined;
 }
@@ -138,10 +166,23 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
   if (options.ephemeral === true && options.dataDir !== undefined) {
     throw new StartError('--ephemeral and --data-dir exclude each other; drop one of them');
   }
+  const tls = tlsOptions(options);
+  const listen = listenAddresses(options, members, tls !== undefined);
+  const open = listen.find(({ secure }) => secure);
+  if (open !== undefined && tls === undefined) {
+    const url = `https://${open.host}:${open.port}`;
+    throw new StartError(
+      `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url} with HTTPS scheme`,
+    );
+  }
+  const tokens = parseTokenOptions(options.authToken ?? 'simple');
   return {
     members,
     dataDir: options.dataDir,
-    listen: listenAddresses(options, members),
+    listen,
+    advertise: advertisedUrls(options, members),
+    tls: open === undefined ? undefined : tls,
+    secureAdded: open !== undefined,
     token: options.token ?? 'etcd-cluster',
     log: {
       level: options.logLevel ?? 'warn',
@@ -149,14 +190,53 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
       outputs: options.logOutputs ?? ['default'],
     },
     startAddedMembers: options.startAddedMembers ?? true,
-    settings: memberSettings(options),
+    settings: memberSettings(options, tokens),
+    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
+      limits: edgeLimits(options, members),
     },
     backup: backupSettings(options),
   };
+}
+
+/** The TLS options if they come with certificates, or have some made; undefined otherwise. */
+function tlsOptions({ tls }: ClusterOptions): ClusterTlsOptions | undefined {
+  if (tls === undefined || tls === false) return undefined;
+  const options = tls === true ? {} : tls;
+  const isGiven = (options.certFile ?? '') !== '' || (options.keyFile ?? '') !== '';
+  return isGiven || options.autoTls !== false ? options : undefined;
+}
+
+/** What etcd warns of: TLS options that do nothing for an endpoint whose URL says http. */
+export function unusedTlsWarnings(options: ClusterOptions, { listen }: ResolvedOptions): string[] {
+  if (tlsOptions(options) === undefined || options.listenClientUrls === undefined) return [];
+  const plain = listen.filter(({ secure }) => !secure).map(({ host, port }) => `http://${host}:${port}`);
+  return plain.map(
+    url => `scheme is http or unix while key and cert files are present; ignoring key and cert files: ${url}`,
+  );
+}
+
+function advertisedUrls({ advertiseClientUrls: urls }: ClusterOptions, members: number): readonly string[] | undefined {
+  if (urls !== undefined && urls.length !== members) {
+    throw new StartError(
+      `--advertise-client-urls names ${urls.length} URLs for ${members} members; give one per member`,
+    );
+  }
+  for (const url of urls ?? []) {
+    if (!/^https?:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]\s]+):\d+\/?$/.test(url.trim())) {
+      throw new StartError(`--advertise-client-urls: ${url} is not a client URL; write http://host:2379`);
+    }
+  }
+  return urls?.map(url => url.trim());
+}
+
+/** etcd takes its default for a cost that bcrypt does not know, with a warning; a start is the time to say so. */
+function bcryptCostOf(cost = 10): number {
+  if (Number.isInteger(cost) && cost >= 4 && cost <= 31) return cost;
+  throw new StartError(`--bcrypt-cost must be a whole number from 4 to 31, not ${cost}; use 10`);
 }
 
 function backupSettings(options: ClusterOptions): BackupSettings | undefined {
@@ -175,7 +255,7 @@ function backupSettings(options: ClusterOptions): BackupSettings | undefined {
   return { directory: backupDir, intervalMs: backupIntervalMs, retention: backupRetention };
 }
 
-function memberSettings(options: ClusterOptions): MemberSettings {
+function memberSettings(options: ClusterOptions, tokens: TokenOptions): MemberSettings {
   const settings: MemberSettings = {
     heartbeatIntervalMs: options.heartbeatIntervalMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
@@ -190,6 +270,8 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     autoCompaction: autoCompaction(options.autoCompactionMode ?? 'periodic', options.autoCompactionRetention ?? '0'),
     corruptCheckIntervalMs: options.corruptCheckIntervalMs ?? 0,
     initialCorruptCheck: options.initialCorruptCheck ?? false,
+    authToken: tokens === undefined ? 'simple' : 'jwt',
+    authTokenTtlSeconds: options.authTokenTtlSeconds || 300,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [
@@ -199,6 +281,7 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     ['snapshotCatchUpEntries', '--snapshot-catchup-entries', 0],
     ['maxTxnOps', '--max-txn-ops', 1],
     ['maxRequestBytes', '--max-request-bytes', 1],
+    ['authTokenTtlSeconds', '--auth-token-ttl', 1],
     ['corruptCheckIntervalMs', '--corrupt-check-time', 0],
     ['watchProgressNotifyIntervalMs', '--watch-progress-notify-interval', 100],
   ] as const) {
@@ -235,7 +318,7 @@ function autoCompaction(mode: string, text: string): MemberSettings['autoCompact
   return { mode, retention };
 }
 
-function listenAddresses(options: ClusterOptions, members: number): ListenAddress[] {
+function listenAddresses(options: ClusterOptions, members: number, secure: boolean): ListenAddress[] {
   if (options.listenClientUrls !== undefined) {
     const urls = options.listenClientUrls;
     if (urls.length !== members) {
@@ -251,26 +334,27 @@ function listenAddresses(options: ClusterOptions, members: number): ListenAddres
   if (ports.length !== members) {
     throw new StartError(`ports names ${ports.length} ports for ${members} members; give one per member`);
   }
-  const addresses = ports.map(port => checkedAddress('127.0.0.1', port, String(port)));
+  const addresses = ports.map(port => checkedAddress({ host: '127.0.0.1', port, secure }, String(port)));
   refuseTwice(addresses);
   return addresses;
 }
 
 /** The address of a client URL; throws StartError. */
 export function parseClientUrl(text: string): ListenAddress {
-  const match = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
+  const match = /^http(s?):\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
   if (match === null) {
     throw new StartError(`--listen-client-urls: ${text} is not a client URL; write http://127.0.0.1:2379`);
   }
-  const host = (match[1] as string).replace(/^\[|\]$/g, '');
-  return checkedAddress(host, Number(match[2]), text);
+  const host = (match[2] as string).replace(/^\[|\]$/g, '');
+  return checkedAddress({ host, port: Number(match[3]), secure: match[1] === 's' }, text);
 }
 
-function checkedAddress(host: string, port: number, text: string): ListenAddress {
+function checkedAddress(address: ListenAddress, text: string): ListenAddress {
+  const { port } = address;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new StartError(`--listen-client-urls: ${text} has no valid port; use 0 (any free port) to 65535`);
   }
-  return { host, port };
+  return address;
 }
 
 function refuseTwice(addresses: readonly ListenAddress[]): void {

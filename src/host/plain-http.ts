@@ -172,7 +172,7 @@ function answerHealth(exchange: Exchange, member: HttpMember | undefined): void 
     reply: () => finish(undefined),
     end: (code: EtcdErrorCode, detail: string) => finish(etcdError(code, detail).message),
   };
-  port.open(Method.KvRange, range, false, waiter, true);
+  port.open(Method.KvRange, range, false, waiter, undefined, true);
 }
 
 const plainText: HeaderPair = ['Content-Type', 'text/plain; charset=utf-8'];

@@ -23,12 +23,14 @@ import type { MemberIdentity } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { canonicalPeerUrls } from '../wire/peer-urls.js';
 import { decode } from '../wire/schema.js';
+import type { HostAuth } from './auth/host-auth.js';
 import { type ClusterDescription, type DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { MemberThread } from './member-thread.js';
 import type { Mesh } from './mesh.js';
 import { freePeerUrl, type ListenAddress, memberName, type ResolvedOptions } from './options.js';
 import type { Supervised } from './supervised.js';
+import type { OpenTls } from './tls/open.js';
 
 /** How a member is added. */
 export interface AddMemberOptions {
@@ -48,8 +50,10 @@ export interface AddMemberOptions {
 export interface RosterContext {
   readonly directory: DataDirectory;
   readonly resolved: ResolvedOptions;
+  readonly auth: HostAuth;
   readonly mesh: Mesh;
   readonly logger: Logger;
+  readonly tls: OpenTls | undefined;
   readonly client: EtcdClient;
   /** Makes a member of an identity, its endpoint already open: takes its place in the mesh, but starts no thread. */
   readonly seat: (identity: MemberIdentity, endpoint: Endpoint) => Supervised;
@@ -164,7 +168,7 @@ export class Roster {
     const given = options.peerUrls ?? [freePeerUrl(this.#usedPeerUrls())];
     // As the members will list it; what is no URL they refuse.
     const peerUrls = canonicalPeerUrls(given) ?? given;
-    const endpoint = await this.#bind({ host: '127.0.0.1', port });
+    const endpoint = await this.#bind({ host: '127.0.0.1', port, secure: this.#context.resolved.secureAdded });
     const reservation: Reservation = { peerUrls, name, endpoint, started: deferred(), taken: false };
     this.#reservation = reservation;
     try {
@@ -210,7 +214,9 @@ export class Roster {
   async #start(listed: Member, reservation: Reservation | undefined): Promise<void> {
     if (reservation !== undefined) reservation.taken = true;
     const name = reservation?.name ?? this.#freeName();
-    const endpoint = reservation?.endpoint ?? (await this.#bind({ host: '127.0.0.1', port: 0 }));
+    const endpoint =
+      reservation?.endpoint ??
+      (await this.#bind({ host: '127.0.0.1', port: 0, secure: this.#context.resolved.secureAdded }));
     const id = listed.id.toString(16);
     const entry = { id, name, peerUrls: listed.peerUrls, clientUrl: endpoint.url, complete: false };
     const others = (this.#description.added ?? []).filter(other => other.id !== id);
@@ -285,7 +291,8 @@ export class Roster {
   }
 
   #bind(address: ListenAddress): Promise<Endpoint> {
-    return Endpoint.bind(address, this.#context.resolved.settings, this.#context.resolved.http);
+    const { resolved, auth, tls } = this.#context;
+    return Endpoint.bind(address, resolved.settings, resolved.http, auth, tls);
   }
 
   #record(description: Omit<ClusterDescription, 'formatVersion'>): void {

@@ -86,6 +86,10 @@ export class Supervised implements ClusterMember {
     return this.#endpoint.url;
   }
 
+  get isExposed(): boolean {
+    return this.#endpoint.isExposed;
+  }
+
   get running(): boolean {
     return this.handle.state === 'up';
   }

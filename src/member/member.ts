@@ -22,11 +22,13 @@ import {
   type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
-import { ControlNotice, EnvelopeKind, FLAG_END, FLAG_OF_SERVER, FLAG_REQUIRE_LEADER } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
+import { isAuthField } from './apply/auth-requests.js';
+import { Callers } from './callers.js';
+import { HostInbox } from './host-inbox.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
@@ -42,7 +44,7 @@ import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
 import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role } from './raft/types.js';
 import { Reads } from './reads.js';
-import { Requests, servedByLearner } from './requests.js';
+import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
 import { Streams } from './streams.js';
 import { WatchHub } from './watch/watch-hub.js';
@@ -75,6 +77,8 @@ export class Member implements Turning {
   readonly #maintenance: Maintenance;
   readonly #watches: WatchHub;
   readonly #streams: Streams;
+  readonly #callers = new Callers(() => this.#open.state.applier);
+  readonly #inbox: HostInbox;
   readonly #publisher: Publisher;
   readonly #snapshotSender: SnapshotSender;
   readonly #snapshotReceiver: SnapshotReceiver;
@@ -117,7 +121,7 @@ export class Member implements Turning {
     // What the parts that serve calls have in common.
     const parts = {
       ...{ host: this.#host, peers: this.#peers, calls: this.#calls, reads: this.#reads, proposals: this.#proposals },
-      ...{ open: this.#open, idMember: this.#idMember },
+      ...{ open: this.#open, idMember: this.#idMember, callers: this.#callers },
     };
     this.#leases = new LeaseCalls({
       ...parts,
@@ -132,12 +136,21 @@ export class Member implements Turning {
       progressNotifyIntervalMs: boot.settings.watchProgressNotifyIntervalMs,
       responseBytesMax: boot.settings.maxRequestBytes + grpcOverheadBytes,
       prng: new Prng(boot.seed),
+      rights: {
+        refuseWatch: (streamId, key, rangeEnd) => this.#streams.refuseWatch(streamId, key, rangeEnd),
+        refuseWatcher: (streamId, key, rangeEnd) => this.#streams.refuseWatcher(streamId, key, rangeEnd),
+      },
     });
-    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#open);
+    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#callers, this.#open);
     this.#membership = new MembershipCalls({ ...parts, unixSeconds: () => Math.floor(Date.now() / 1_000) });
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
+    this.#inbox = new HostInbox({
+      ...{ ...parts, requests: this.#requests, streams: this.#streams },
+      isLearner: () => this.#isLearner,
+      peerGone: position => this.#gonePeers.push(position),
+    });
     this.#publishCells();
     this.#publishApplied();
     this.#announceMembers();
@@ -197,6 +210,7 @@ export class Member implements Turning {
     if (this.#ending === 'crash') return;
     this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
     this.#reads.failAll(read => this.#requests.readFailed(read, EtcdErrorCode.Stopped));
+    this.#inbox.failAll(id => this.#fail(id, EtcdErrorCode.Stopped));
     this.#streams.failAll(streamId => this.#fail(streamId, EtcdErrorCode.Stopped));
     this.#requests.failAll(requestId => this.#fail(requestId, EtcdErrorCode.Stopped));
     this.#snapshotSender.abandon();
@@ -210,7 +224,8 @@ export class Member implements Turning {
     this.#nowMs = nowMs;
     const { raft } = this.#open;
     this.#open.state.applier.lessor.advance(nowMs);
-    let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
+    this.#open.state.applier.auth.tokens.advance(nowMs);
+    let more = this.#inbox.drain(nowMs, recordsPerTurn);
     more = this.#peers.drain(recordsPerTurn, nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
       const gone = this.#peers.gone(position);
@@ -230,6 +245,7 @@ export class Member implements Turning {
       raft.advance(ready);
       this.#serveReads();
     }
+    this.#inbox.applied(this.#requestTimeoutMs);
     for (const { importer } of this.#received.splice(0)) importer.abandon();
     this.#publishCells();
     // Answers leave before watch events and housekeeping, which may take milliseconds.
@@ -277,29 +293,6 @@ export class Member implements Turning {
   peerReply(from: bigint, callId: number, errorCode: number, payload: Uint8Array): void {
     this.#calls.reply(from, callId, errorCode, payload);
   }
-
-  readonly #onHostRecord = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number): void => {
-    if (kind === EnvelopeKind.Message) this.#streams.message(id, payload, this.#nowMs);
-    else if (kind === EnvelopeKind.Credit) this.#streams.credit(id, payload);
-    else if (kind === EnvelopeKind.HalfClose) this.#streams.halfClose(id);
-    else if (kind === EnvelopeKind.Cancel) {
-      this.#proposals.cancel(id);
-      this.#reads.cancel(id);
-      this.#requests.cancel(id);
-      this.#streams.cancel(id);
-    } else if (kind === EnvelopeKind.Control) {
-      if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
-    } else if (kind === EnvelopeKind.Open) {
-      const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
-      const unary = (flags & FLAG_END) !== 0;
-      const ofServer = (flags & FLAG_OF_SERVER) !== 0;
-      if (this.#isLearner && !ofServer && !servedByLearner(aux, unary ? payload : undefined)) {
-        this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
-      } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
-      else if (!unary) this.#streams.open(aux, id, requiresLeader);
-      else this.#requests.open(aux, id, payload, this.#nowMs);
-    }
-  };
 
   #tick(): void {
     this.#open.raft.tick();
@@ -362,7 +355,9 @@ export class Member implements Turning {
     this.#streams.stateLeaves();
     replaceState(this.#open, formerGeneration);
     this.#open.state.applier.lessor.advance(this.#nowMs);
+    this.#open.state.applier.auth.tokens.advance(this.#nowMs);
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
+    if (this.#callers.changed()) this.#watches.rightsChanged();
     this.#requests.stateReplaced();
     this.#publishApplied();
     this.#announceMembers();
@@ -419,6 +414,7 @@ export class Member implements Turning {
     const { field } = request;
     if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
     if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
+    if (isAuthField(field) && this.#callers.changed()) this.#watches.rightsChanged();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 

@@ -82,6 +82,10 @@ export interface MemberSettings {
   readonly corruptCheckIntervalMs: number;
   /** Whether a member compares its hash with the others' before it is announced as ready. */
   readonly initialCorruptCheck: boolean;
+  /** What kind of token a login gives (etcd's --auth-token); with `jwt` only the host knows it. */
+  readonly authToken: 'simple' | 'jwt';
+  /** How long a simple token lives after its last use (etcd's --auth-token-ttl). */
+  readonly authTokenTtlSeconds: number;
   /** False only for --ephemeral: no fsync, because the directory is removed on exit. */
   readonly durable: boolean;
 }

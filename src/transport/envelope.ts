@@ -56,6 +56,9 @@ export const FLAG_REQUIRE_LEADER = 0x02;
 /** On Open: the server's own question, not a client's; a learner answers it too. */
 export const FLAG_OF_SERVER = 0x04;
 
+/** On Open: the payload begins with who calls (caller.ts), the request follows. */
+export const FLAG_CALLER = 0x08;
+
 /** The aux of a Control notice. */
 export const ControlNotice = {
   /** member -> host: a log record, payload = JSON (level, msg, fields). */

@@ -76,6 +76,8 @@ export const Method = {
   HealthCheck: 49,
   HealthWatch: 50,
   HealthList: 51,
+  /** Between host and member only: what a member knows of a user's password. */
+  AuthPassword: 60,
 } as const;
 export type Method = (typeof Method)[keyof typeof Method];
 

@@ -20,7 +20,7 @@ test('defaults are etcd’s', () => {
   assert.equal(token, 'etcd-cluster');
   assert.deepEqual(
     listen,
-    [0, 0, 0].map(port => ({ host: '127.0.0.1', port })),
+    [0, 0, 0].map(port => ({ host: '127.0.0.1', port, secure: false })),
   );
   assert.deepEqual(settings, {
     heartbeatIntervalMs: 100,
@@ -36,9 +36,23 @@ test('defaults are etcd’s', () => {
     autoCompaction: { mode: 'periodic', retention: 0 },
     corruptCheckIntervalMs: 0,
     initialCorruptCheck: false,
+    authToken: 'simple',
+    authTokenTtlSeconds: 300,
     durable: false,
   });
   assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);
+});
+
+test('auth: etcd’s three flags', () => {
+  assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10 });
+  const { settings, auth } = resolveOptions({ authToken: 'jwt,sign-method=HS256,priv-key=k', bcryptCost: 4 });
+  assert.deepEqual([settings.authToken, auth.tokens?.method, auth.bcryptCost], ['jwt', 'HS256', 4]);
+  const ttl = (seconds: number): number =>
+    resolveOptions({ authTokenTtlSeconds: seconds }).settings.authTokenTtlSeconds;
+  assert.deepEqual([ttl(0), ttl(7)], [300, 7]);
+  assert.match(refusal({ authTokenTtlSeconds: -1 }), /--auth-token-ttl must be a whole number of at least 1, not -1/);
+  assert.match(refusal({ authToken: 'jwt' }), /--auth-token: invalid auth signature method/);
+  for (const bcryptCost of [3, 32, 4.5]) assert.match(refusal({ bcryptCost }), /--bcrypt-cost .* from 4 to 31/);
 });
 
 test('auto compaction: hours, durations and revisions, as etcd reads them', () => {
@@ -76,5 +90,7 @@ test('other refusals name the option and a way out', () => {
 });
 
 test('URLs with IPv6 hosts', () => {
-  assert.deepEqual(resolveOptions({ listenClientUrls: ['http://[::1]:2379/'] }).listen, [{ host: '::1', port: 2379 }]);
+  assert.deepEqual(resolveOptions({ listenClientUrls: ['http://[::1]:2379/'] }).listen, [
+    { host: '::1', port: 2379, secure: false },
+  ]);
 });

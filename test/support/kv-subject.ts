@@ -138,6 +138,7 @@ export class KvSubject<Store extends SubjectStore = SubjectStore> {
         applyDowngrade: () => {},
       },
       minimumLeaseTtlSeconds: 2,
+      authTokenTtlSeconds: 300,
     });
   }
 

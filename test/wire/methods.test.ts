@@ -3,10 +3,12 @@ import { test } from 'node:test';
 import { Method, methodByNumber, methodByPath, methods, unknownMethodText } from '../../src/wire/methods.js';
 
 test('every method number has exactly one row, and path and number find it', () => {
-  assert.equal(methods.length, Object.keys(Method).length);
+  // One is between host and member only: no path leads to it.
+  const served = Object.values(Method).filter(method => method !== Method.AuthPassword);
+  assert.equal(methods.length, served.length);
   assert.deepEqual(
     methods.map(info => info.method),
-    Object.values(Method),
+    served,
   );
   for (const info of methods) {
     assert.ok(info.method > 0 && info.method < 65_536);

@@ -19,6 +19,8 @@ export interface GrpcListenerOptions {
   /** Largest request message; etcd's `max-request-bytes` + 512 KiB by default. */
   readonly receiveBytesMax?: number;
   readonly limits?: Partial<Http2Limits>;
+  /** Takes accepted connections first, to encrypt them, and hands them on by `attach`. */
+  readonly encrypt?: ((socket: Socket) => void) | undefined;
 }
 
 export interface GrpcListener {
@@ -63,6 +65,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const listener = new Http2Listener({
     limits: { ...http2LimitsDefault, ...options.limits },
     httpServer: options.httpServer,
+    encrypt: options.encrypt,
     accept: (stream, head, socket) => {
       const receiver = acceptCall(context, stream, head, peers.get(socket) ?? meet(socket, undefined));
       deadlines.run();

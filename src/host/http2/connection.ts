@@ -444,7 +444,8 @@ export class Connection {
     if (!this.#budgets.pings.spend()) return this.fail(ErrorCode.EnhanceYourCalm, 'too many PINGs');
     if (this.#limits.pingIntervalMsMin > 0) {
       const nowMs = this.#options.clock();
-      if (!this.#keepalive.mayPing(nowMs, this.#streams.size > 0, this.#send.dataFrames)) {
+      const { dataFrames, headerBlocks } = this.#send;
+      if (!this.#keepalive.mayPing(nowMs, this.#streams.size > 0, dataFrames + headerBlocks)) {
         return this.fail(ErrorCode.EnhanceYourCalm, 'too_many_pings');
       }
     }

@@ -4,8 +4,8 @@
  *     ours:    silent for keepaliveIntervalMs -> ping -> nothing heard for keepaliveTimeoutMs -> dead
  *     theirs:  a ping sooner than pingIntervalMsMin after the last one is a strike; more than two strikes are too many
  *
- * A client that measures its bandwidth pings right after data: data of ours clears its strikes, as in gRPC's own
- * servers.
+ * A client that measures its bandwidth pings right after data: an answer of ours, or a part of one, clears its strikes,
+ * as in gRPC's own servers.
  */
 import type { Http2Limits } from './limits.js';
 
@@ -22,7 +22,7 @@ export class Keepalive {
   #pingedMs = -1;
   #strikes = 0;
   #lastPingMs = -1;
-  #dataFramesSeen = 0;
+  #answersSeen = 0;
 
   /** Something has arrived since the last tick. */
   heard = false;
@@ -48,10 +48,10 @@ export class Keepalive {
     return 'ping';
   }
 
-  /** Judges a ping of the client. `dataFrames` counts the DATA frames that we have sent. */
-  mayPing(nowMs: number, hasStreams: boolean, dataFrames: number): boolean {
-    if (dataFrames !== this.#dataFramesSeen) {
-      this.#dataFramesSeen = dataFrames;
+  /** Judges a ping of the client. `answers` counts the HEADERS and DATA frames that we have sent. */
+  mayPing(nowMs: number, hasStreams: boolean, answers: number): boolean {
+    if (answers !== this.#answersSeen) {
+      this.#answersSeen = answers;
       this.#strikes = 0;
       this.#lastPingMs = nowMs;
       return true;

@@ -51,8 +51,9 @@ export class SendSide {
   backlogBytes = 0;
   /** Bytes queued on all streams. */
   unsentBytes = 0;
-  /** DATA frames sent so far. */
+  /** DATA frames sent so far, and header blocks. */
   dataFrames = 0;
+  headerBlocks = 0;
 
   constructor(output: OutputBuffer, limits: Http2Limits, localEnd: LocalEndListener) {
     this.#output = output;
@@ -66,6 +67,7 @@ export class SendSide {
   }
 
   headers(stream: Stream, set: HeaderSet, endStream: boolean): void {
+    this.headerBlocks += 1;
     sendHeaders(this.#output, stream.id, this.encoder.block(set), endStream, this.frameBytesMax);
     if (endStream) this.#localEnd(stream);
   }

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ErrorCode } from '../../../src/host/http2/error-codes.js';
 import { clientPreface, readUint31, readUint32, streamIdLargest } from '../../../src/host/http2/frames.js';
-import { dataFrame, Flag, FrameType, frame, headersFrame, Peer, Phase, rstStreamFrame } from './peer.js';
+import { dataFrame, Flag, FrameType, frame, headersFrame, okHeaders, Peer, Phase, rstStreamFrame } from './peer.js';
 
 const goawayFrame = frame(FrameType.Goaway, 0, 0, new Uint8Array(8));
 
@@ -128,6 +128,14 @@ describe('pings of a client', () => {
     peer.frames();
     peer.send(frame(FrameType.Ping, 0, 0, new Uint8Array(8)));
     assert.equal(peer.expectFrame(FrameType.Ping).flags, Flag.Ack);
+  });
+
+  it('that follow an answer of headers alone are no strike either', () => {
+    const peer = Peer.open({ pingIntervalMsMin: 5_000 });
+    peer.onRequest = ({ stream }) => stream.sendHeaders(okHeaders, true);
+    for (let id = 1; id < 41; id += 2) peer.send(headersFrame(id, true), ping);
+    peer.frames();
+    peer.expectAlive();
   });
 
   it('without a call must be rare', () => {
