@@ -191,7 +191,11 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     },
     startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options, tokens),
-    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
+    auth: {
+      tokens,
+      bcryptCost: bcryptCostOf(options.bcryptCost),
+      commonNames: tls?.clientCertAuth === true,
+    },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
