@@ -5,13 +5,13 @@
  *     the host's own ------------+--> pino: level, ts, msg, fields under etcd's names --> each target, json or console
  *
  * A target that does not take what it is given costs memory up to a bound and then records, which are counted and said;
- * it never holds up the main thread, let alone a member. A regular file is written at once, so a crash of the process
- * loses nothing of it; what is still on its way to a pipe or terminal is written out when the process ends.
+ * it never holds up the main thread, let alone a member.
  */
-import { closeSync, fstatSync, openSync, write, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isatty } from 'node:tty';
 import pino, { type Logger } from 'pino';
+import { EMPTY_BYTES } from '../base/bytes.js';
 import { StartError } from './data-directory.js';
 
 export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
@@ -89,26 +89,28 @@ function pinoLevel(level: LogLevel): pino.LevelWithSilent {
 }
 
 /**
- * Where lines go: a regular file at once; anything else one write at a time, in a thread of Node's pool, the lines that
- * come meanwhile waiting. (pino's own destination goes round for ever at exit when the disk is full.)
+ * Where lines go. Each is written at once, so that no crash of the process loses it; what a pipe or terminal has no room
+ * for waits. (pino's own destination writes in Node's pool, loses what has not begun there, and goes round for ever at
+ * exit when the disk is full.)
  */
 class Target {
   readonly #fd: number;
   readonly #isOwn: boolean;
-  readonly #isFile: boolean;
   readonly #format: (line: string) => string;
+  /** Begun, but not written to its end. */
+  #begun: Uint8Array = EMPTY_BYTES;
   #waiting: string[] = [];
   #waitingBytes = 0;
-  #writing = false;
+  #again: NodeJS.Timeout | undefined;
   #dropped = 0;
 
   constructor(output: string, format: LogFormat | undefined) {
-    this.#isOwn = !(output in standardOutputs);
-    this.#fd = standardOutputs[output] ?? openFile(output);
-    this.#isFile = fstatSync(this.#fd).isFile();
+    const standard = standardOutputs[output];
+    this.#fd = standard === undefined ? openFile(output) : withoutWaiting(standard);
+    this.#isOwn = this.#fd !== standard;
     const isTerminal = isatty(this.#fd);
     this.#format = (format ?? (isTerminal ? 'console' : 'json')) === 'json' ? asItIs : consoleFormat(isTerminal);
-    if (open.size === 0) process.once('exit', writeOut);
+    if (open.size === 0) process.once('exit', writeOutAll);
     open.add(this);
   }
 
@@ -120,51 +122,53 @@ class Target {
     const text = this.#format(line);
     this.#waiting.push(text);
     this.#waitingBytes += text.length;
-    if (this.#isFile) this.writeOut();
-    else if (!this.#writing) this.#next();
+    if (this.#again === undefined) this.#write();
   }
 
-  /** Writes what waits, now; what the target refuses is dropped. */
+  /** Waits for room as long as there is some now and then. */
   writeOut(): void {
-    const { text, records } = this.#take();
-    try {
-      writeFileSync(this.#fd, text);
-    } catch {
-      this.#dropped += records;
+    let left = Number.POSITIVE_INFINITY;
+    for (let idleMs = 0; idleMs < patienceMs && !this.#write(); idleMs += againMs) {
+      const leftNow = this.#begun.length + this.#waitingBytes;
+      if (leftNow < left) idleMs = 0;
+      left = leftNow;
+      Atomics.wait(bell, 0, 0, againMs);
     }
+    clearTimeout(this.#again);
   }
 
   close(): void {
     this.writeOut();
     open.delete(this);
-    if (open.size === 0) process.off('exit', writeOut);
+    if (open.size === 0) process.off('exit', writeOutAll);
     if (this.#isOwn) closeSync(this.#fd);
   }
 
-  #next(): void {
-    const { text, records } = this.#take();
-    const bytes = Buffer.from(text);
-    this.#writing = true;
-    const go = (offset: number): void => {
-      write(this.#fd, bytes, offset, (error, written) => {
-        // A pipe that another process has made non-blocking is full: later.
-        if (error?.code === 'EAGAIN') setTimeout(go, againMs, offset);
-        else if (error === null && offset + written < bytes.length) go(offset + written);
-        else this.#written(error === null ? 0 : records);
-      });
-    };
-    go(0);
-  }
-
-  #written(lost: number): void {
-    this.#writing = false;
-    this.#dropped += lost;
-    if (this.#waiting.length > 0) this.#next();
+  /** Writes what there is room for; false: the rest is tried again soon. */
+  #write(): boolean {
+    this.#again = undefined;
+    let records = 0;
+    try {
+      while (this.#begun.length > 0 || this.#waiting.length > 0) {
+        if (this.#begun.length === 0) {
+          records = this.#waiting.length;
+          this.#begun = this.#take();
+        }
+        this.#begun = this.#begun.subarray(writeSync(this.#fd, this.#begun));
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') {
+        this.#again = setTimeout(() => this.#write(), againMs).unref();
+        return false;
+      }
+      this.#begun = EMPTY_BYTES;
+      this.#dropped += records;
+    }
+    return true;
   }
 
   /** All that waits, and how many records were dropped since the last time. */
-  #take(): { readonly text: string; readonly records: number } {
-    const records = this.#waiting.length + this.#dropped;
+  #take(): Uint8Array {
     if (this.#dropped > 0) {
       const notice = { level: 'warn', ts: new Date(), msg: 'log records were dropped', dropped: this.#dropped };
       this.#waiting.push(this.#format(`${JSON.stringify(notice)}\n`));
@@ -173,17 +177,35 @@ class Target {
     this.#waiting = [];
     this.#waitingBytes = 0;
     this.#dropped = 0;
-    return { text, records };
+    return Buffer.from(text);
   }
 }
 
-const againMs = 50;
+const againMs = 20;
+/** How long the end of the process waits for a reader that takes nothing. */
+const patienceMs = 3_000;
+const bell = new Int32Array(new SharedArrayBuffer(4));
 
 /** Targets that still write. */
 const open = new Set<Target>();
 
-function writeOut(): void {
+function writeOutAll(): void {
   for (const target of open) target.writeOut();
+}
+
+/**
+ * A pipe or terminal of ours, opened anew so that a write never waits: the flag belongs to the opening, and the one we
+ * were given is shared with other processes. Files need it not; a socket (systemd's, or a Node parent's) cannot be opened:
+ * writing to it waits for its reader, as etcd's does.
+ */
+function withoutWaiting(fd: number): number {
+  if (fstatSync(fd).isFile()) return fd;
+  try {
+    const { O_WRONLY, O_APPEND, O_NONBLOCK, O_NOCTTY } = constants;
+    return openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY);
+  } catch {
+    return fd;
+  }
 }
 
 const standardOutputs: Readonly<Record<string, number>> = { default: 2, stderr: 2, stdout: 1 };
