@@ -184,7 +184,11 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     logLevel: options.logLevel ?? 'warn',
     startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options, tokens),
-    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
+    auth: {
+      tokens,
+      bcryptCost: bcryptCostOf(options.bcryptCost),
+      commonNames: tls?.clientCertAuth === true,
+    },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],

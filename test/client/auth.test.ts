@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { connect, type EtcdClient } from '../../src/index.js';
+import { connect, type EtcdClient, startCluster } from '../../src/index.js';
 import { requireEtcd, startEtcd } from '../support/etcd.js';
 
 interface Place {
@@ -15,6 +15,10 @@ const places: Readonly<Record<string, (context: TestContext) => Promise<Place | 
   'etcd 3.5': async context => {
     if ((await requireEtcd(context, '3.5')) === undefined) return undefined;
     return startEtcd({ version: '3.5', members: 1, flags: ['--bcrypt-cost', '4'] });
+  },
+  kvorum: async () => {
+    const cluster = await startCluster({ members: 3, logLevel: 'silent', bcryptCost: 4 });
+    return { endpoints: cluster.endpoints, stop: () => cluster.close() };
   },
 };
 
