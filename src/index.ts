@@ -48,7 +48,8 @@ export {
 export { type ConnectOptions, connect, type TlsOptions } from './client/connect.js';
 export type { AddMemberOptions, Cluster, ClusterMember } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
-export type { ClusterOptions, LogLevel } from './host/options.js';
+export type { LogFormat, LogLevel } from './host/logger.js';
+export type { ClusterOptions } from './host/options.js';
 export type { SavedSnapshot } from './host/snapshots.js';
 export type { ClientCredentials } from './host/tls/auto.js';
 export type { ClusterTlsOptions } from './host/tls/settings.js';

@@ -34,6 +34,7 @@ import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
 import { Maintenance } from './maintenance.js';
 import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
+import { confChangeFields } from './membership/members.js';
 import { MembershipCalls } from './membership-calls.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
@@ -56,6 +57,9 @@ const backgroundRecordsPerTurn = 1_000;
 
 /** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
 const requestTimeoutBaseMs = 5_000;
+
+/** As etcd logs them, by Role. */
+const roleNames = ['follower', 'pre-candidate', 'candidate', 'leader'] as const;
 
 export class Member implements Turning {
   readonly #boot: MemberBoot;
@@ -85,6 +89,7 @@ export class Member implements Turning {
   #received: ReceivedSnapshot[] = [];
   #nowMs = 0;
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
+  #role: Role = Role.Follower;
   #announcedReady = false;
   #leadsCommitted = false;
   #isLearner = false;
@@ -191,6 +196,11 @@ export class Member implements Turning {
     const others = raft.status.progress.filter(({ id, isLearner }) => id !== raft.id && !isLearner);
     const best = others.sort((a, b) => b.match - a.match)[0];
     if (best !== undefined) raft.transferLeadership(best.id);
+  }
+
+  /** The loop has thrown: what was said and answered before is true, and the last thing that is heard of this member. */
+  lastWords(): void {
+    this.#host.flush();
   }
 
   /** After the loop has ended: answers who still waits, commits, closes the store. Writes nothing after a crash. */
@@ -324,7 +334,10 @@ export class Member implements Turning {
   #startSnapshot(message: Message): void {
     if (this.#snapshotSender.isSendingTo(message.to)) return;
     const { exporter, metadata } = exportState(this.#open);
-    this.#host.log('info', 'snapshot transfer begins', { to: message.to.toString(16), index: metadata.index });
+    this.#host.log('info', 'sending database snapshot', {
+      'remote-peer-id': message.to.toString(16),
+      'snapshot-index': metadata.index,
+    });
     this.#snapshotSender.start({ ...message, snapshot: metadata }, exporter, this.#nowMs);
   }
 
@@ -348,10 +361,10 @@ export class Member implements Turning {
     this.#requests.stateReplaced();
     this.#publishApplied();
     this.#announceMembers();
-    this.#host.log('info', 'snapshot installed', { index: metadata.index });
+    this.#host.log('info', 'applied snapshot', { 'snapshot-index': metadata.index });
   }
 
-  #onSoftState(leader: bigint, role: number): void {
+  #onSoftState(leader: bigint, role: Role): void {
     const previous = this.#cells.get(Cell.leaderPosition);
     const position = this.#peers.positionOf(leader);
     this.#cells.set(Cell.leaderPosition, position);
@@ -362,10 +375,14 @@ export class Member implements Turning {
     }
     this.#leaseExpiry.leads(role === Role.Leader);
     this.#calls.leaderChanged(leader);
-    if (position === previous || position === -1) return;
+    if (role !== this.#role) this.#host.log('info', `became ${roleNames[role]}`, { term: this.#open.raft.term });
+    this.#role = role;
+    if (position === previous) return;
+    const fields = { leader: leader.toString(16), term: this.#open.raft.term };
+    this.#host.log('info', position === -1 ? 'lost leader' : 'elected leader', fields);
+    if (position === -1) return;
     this.#leaderElectedMs = this.#nowMs;
     this.#reads.leaderChanged(read => this.#requests.readFailed(read, EtcdErrorCode.LeaderChanged));
-    this.#host.log('info', 'leader known', { leader: leader.toString(16), term: this.#open.raft.term });
   }
 
   #apply(entry: Entry): void {
@@ -403,6 +420,7 @@ export class Member implements Turning {
 
   #applyConfChange(entry: Entry): void {
     const applied = applyConfChange(this.#open, entry);
+    if (applied.requestId !== 0n) this.#host.log('info', 'applied a configuration change', confChangeFields(applied));
     // The host hears of the change before whoever asked for it does.
     this.#announceMembers();
     this.#membership.applied(applied);
@@ -454,10 +472,10 @@ export class Member implements Turning {
     const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
     this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
     const types = applier.alarmTypes();
-    this.#cells.set(
-      Cell.alarms,
-      types.reduce((mask, type) => mask | alarmBit(type), 0),
-    );
+    const alarms = types.reduce((mask, type) => mask | alarmBit(type), 0);
+    if (alarms === this.#cells.get(Cell.alarms)) return;
+    this.#cells.set(Cell.alarms, alarms);
+    this.#host.log('warn', alarms === 0 ? 'alarms disarmed' : 'alarms raised', { types: types.join(',') });
   }
 
   #fail(requestId: number, error: EtcdErrorCode): void {
