@@ -6,7 +6,8 @@
  */
 import { StartError } from '../host/data-directory.js';
 import { parseDurationMs } from '../host/duration.js';
-import { type ClusterOptions, type LogLevel, logLevels } from '../host/options.js';
+import { logFormats, logLevels } from '../host/logger.js';
+import type { ClusterOptions } from '../host/options.js';
 import type { ClusterTlsOptions } from '../host/tls/settings.js';
 
 type FlagKind = 'text' | 'number' | 'duration' | 'boolean';
@@ -185,6 +186,13 @@ export const flags: readonly Flag[] = [
     placeholder: 'LEVEL',
     help: 'debug, info, warn, error, panic, fatal (default info)',
   },
+  {
+    name: 'log-format',
+    kind: 'text',
+    placeholder: 'FORMAT',
+    help: 'json or console (default console on a terminal, json elsewhere)',
+  },
+  { name: 'log-outputs', kind: 'text', placeholder: 'O1,O2,…', help: 'stderr, stdout or files (default stderr)' },
   { name: 'help', kind: 'boolean', placeholder: '', help: 'print this text' },
   { name: 'version', kind: 'boolean', placeholder: '', help: 'print the version' },
 ];
@@ -241,10 +249,6 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
   const urls = values.get('listen-client-urls')?.split(',');
   const members = numberOf(values, 'members') ?? urls?.length ?? 3;
   const dataDir = values.get('data-dir') ?? (ephemeral ? undefined : 'kvorum.data');
-  const level = values.get('log-level') ?? 'info';
-  if (!(logLevels as readonly string[]).includes(level)) {
-    throw new StartError(`--log-level ${level} is not one of ${logLevels.join(', ')}`);
-  }
   const options: Record<string, unknown> = {
     members,
     dataDir,
@@ -282,7 +286,9 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     authToken: values.get('auth-token'),
     authTokenTtlSeconds: numberOf(values, 'auth-token-ttl'),
     bcryptCost: numberOf(values, 'bcrypt-cost'),
-    logLevel: level as LogLevel,
+    logLevel: choiceOf(values, 'log-level', logLevels) ?? 'info',
+    logFormat: choiceOf(values, 'log-format', logFormats),
+    logOutputs: listOf(values, 'log-outputs'),
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;
 }
@@ -314,6 +320,14 @@ function numberOf(values: FlagValues, name: string): number | undefined {
   if (text === undefined) return undefined;
   if (!/^-?\d+$/.test(text)) throw new StartError(`--${name} is a whole number, not ${text}`);
   return Number(text);
+}
+
+function choiceOf<Choice extends string>(values: FlagValues, name: string, choices: readonly Choice[]) {
+  const text = values.get(name);
+  if (text === undefined) return undefined;
+  const choice = choices.find(other => other === text);
+  if (choice === undefined) throw new StartError(`--${name} ${text} is not one of ${choices.join(', ')}`);
+  return choice;
 }
 
 /** Milliseconds of a duration in Go's syntax: `100ms`, `1m30s`; a plain 0 is no time. */

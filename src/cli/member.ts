@@ -12,6 +12,7 @@ import { connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { freePeerUrl } from '../host/options.js';
 import { defaultEndpoints, type Printer, readArgs } from './arguments.js';
+import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
 import { tlsFlags, tlsOptionsOf, tlsUsage } from './tls.js';
 
 export const memberUsage = [
@@ -19,6 +20,7 @@ export const memberUsage = [
   '       kvorum member remove|promote ID',
   '       kvorum member list',
   `       all: [--endpoints HOST:PORT,…] ${tlsUsage}`,
+  `       with auth on also: ${credentialsUsage}`,
   '',
 ].join('\n');
 
@@ -27,6 +29,7 @@ const options = {
   learner: { type: 'boolean', default: false },
   'peer-urls': { type: 'string' },
   ...tlsFlags,
+  ...credentialOptions,
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
@@ -48,7 +51,9 @@ export async function memberCommand(args: readonly string[], print: Printer): Pr
   const idsWanted = verb === 'remove' || verb === 'promote' ? 1 : 0;
   if (!isKnown || ids.length !== idsWanted) throw new StartError(memberUsage.trimEnd());
   const tls = tlsOptionsOf(values, process.env);
-  const client = connect({ endpoints: values.endpoints.split(','), ...(tls === undefined ? {} : { tls }) });
+  const credentials = await readCredentials(values, process.env, askAtTerminal());
+  const endpoints = values.endpoints.split(',');
+  const client = connect({ endpoints, ...(tls === undefined ? {} : { tls }), ...credentials });
   try {
     if (verb === 'add') await add(client, values['peer-urls']?.split(','), values.learner, print);
     else if (verb === 'list') for (const member of await client.memberList()) print.out(`${lineOf(member)}\n`);

@@ -2,20 +2,25 @@
  * `kvorum snapshot save FILE`: the snapshot of a running server, kvorum or etcd, as a file that is whole or not there.
  */
 import { EtcdError } from '../client/client.js';
-import { connect, type TlsOptions } from '../client/connect.js';
+import { type ConnectOptions, connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { NewFile, SnapshotFile } from '../snapshot/file.js';
 import { SnapshotError } from '../snapshot/schema.js';
 import { megabytes, oneFile, type Printer, ProgressLine, readArgs } from './arguments.js';
+import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
 import { tlsFlags, tlsOptionsOf, tlsUsage } from './tls.js';
 
-export const saveUsage = [`       kvorum snapshot save FILE [--endpoints HOST:PORT] ${tlsUsage}`];
+export const saveUsage = [
+  `       kvorum snapshot save FILE [--endpoints HOST:PORT] ${tlsUsage}`,
+  `                                 ${credentialsUsage}`,
+];
 
 const endpointDefault = '127.0.0.1:2379';
 
 const options = {
   endpoints: { type: 'string', default: endpointDefault },
   ...tlsFlags,
+  ...credentialOptions,
 } as const;
 
 /** Runs the verb; the exit code. */
@@ -29,16 +34,21 @@ export async function saveCommand(args: readonly string[], print: Printer): Prom
     );
   }
   const tls = tlsOptionsOf(values, process.env);
-  const version = await download(path, endpoints[0] as string, tls, print);
+  const server: ConnectOptions = {
+    endpoints,
+    ...(tls === undefined ? {} : { tls }),
+    ...(await readCredentials(values, process.env, askAtTerminal())),
+  };
+  const version = await download(path, server, print);
   print.out(`Snapshot saved at ${path}\n${version === '' ? '' : `Server version ${version}\n`}`);
   return 0;
 }
 
 /** The version the server says the file is of. */
-async function download(path: string, endpoint: string, tls: TlsOptions | undefined, print: Printer): Promise<string> {
+async function download(path: string, server: ConnectOptions, print: Printer): Promise<string> {
   const file = newFile(path);
   try {
-    const client = connect({ endpoints: endpoint, ...(tls === undefined ? {} : { tls }) });
+    const client = connect(server);
     let version = '';
     let position = 0;
     const progress = new ProgressLine(print, `saving ${path}`);

@@ -29,9 +29,9 @@ function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number)
     {
       members: cluster.members.map(({ name, id, endpoint }) => ({ name, id, endpoint })),
       leader: cluster.leader()?.name,
-      dataDir: cluster.dataDir,
+      'data-dir': cluster.dataDir,
       ...(cluster.tls === undefined ? {} : { tls: cluster.tls.files }),
-      tookMs,
+      took: `${tookMs}ms`,
     },
     'ready to serve client requests',
   );

@@ -5,6 +5,7 @@ import type * as Grpc from '@grpc/grpc-js';
 import { GrpcCode } from '../wire/errors.js';
 import { EtcdError } from './channel.js';
 import type { TlsOptions } from './remote.js';
+import { noToken } from './session.js';
 
 /** The connection is asked for a sign of life this often while calls run; etcd servers refuse less than 5 s. */
 const keepAliveTimeMs = 10_000;
@@ -34,6 +35,8 @@ export class Endpoint {
   readonly address: string;
   readonly #client: Grpc.Client;
   readonly #metadata: Grpc.Metadata;
+  /** The token in it. */
+  #token = noToken;
 
   constructor(grpc: typeof Grpc, address: string, tls: TlsOptions | undefined) {
     const { isSecure = tls !== undefined, target } = parseAddress(address);
@@ -83,7 +86,7 @@ export class Endpoint {
   async whyNot(): Promise<string> {
     const never = new AbortController().signal;
     const path = '/grpc.health.v1.Health/Check';
-    const outcome = await this.unary(path, Buffer.alloc(0), Date.now() + diagnosisMs, never);
+    const outcome = await this.unary(path, Buffer.alloc(0), noToken, Date.now() + diagnosisMs, never);
     if (!(outcome instanceof CallFailure) || outcome.code !== GrpcCode.Unavailable) return 'no answer in time';
     return /Last error: (?:Error: )?(.*?)\.? Resolution note/s.exec(outcome.message)?.[1] ?? outcome.message;
   }
@@ -92,6 +95,7 @@ export class Endpoint {
   unary(
     path: string,
     request: Buffer,
+    token: string,
     deadlineMs: number | undefined,
     signal: AbortSignal,
   ): Promise<Uint8Array | CallFailure> {
@@ -99,7 +103,7 @@ export class Endpoint {
       if (signal.aborted) return reject(signal.reason as Error);
       const options = deadlineMs === undefined ? {} : { deadline: deadlineMs };
       const call = this.#client.makeUnaryRequest(
-        ...([path, asItIs, asItIs, request, this.#metadata, options] as const),
+        ...([path, asItIs, asItIs, request, this.#metadataOf(token), options] as const),
         (error: Grpc.ServiceError | null, answer?: Buffer) => {
           signal.removeEventListener('abort', onAbort);
           resolve(error === null ? (answer as Buffer) : new CallFailure(error));
@@ -120,6 +124,16 @@ export class Endpoint {
 
   close(): void {
     this.#client.close();
+  }
+
+  /** One for all calls with the same token. */
+  #metadataOf(token: string): Grpc.Metadata {
+    if (token !== this.#token) {
+      this.#token = token;
+      this.#metadata.remove('token');
+      if (token !== noToken) this.#metadata.set('token', token);
+    }
+    return this.#metadata;
   }
 }
 

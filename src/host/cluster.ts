@@ -26,7 +26,7 @@ import { type ClusterDescription, DataDirectory, StartError } from './data-direc
 import { exposureWarning } from './edge.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
-import { createLogger } from './logger.js';
+import { type Log, openLog } from './logger.js';
 import { serverAsks } from './member-call.js';
 import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
@@ -64,12 +64,14 @@ export class Cluster {
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
   readonly #doorbell: Doorbell;
+  readonly #log: Log;
   #backups: Backups | undefined;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor({ directory, resolved, auth, founding, tls, logger }: ClusterParts) {
+  private constructor({ directory, resolved, auth, founding, tls, log }: ClusterParts) {
     this.#auth = auth;
+    const { logger } = log;
     const hostDoorbell = createDoorbell();
     const mesh = new Mesh();
     const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
@@ -83,6 +85,7 @@ export class Cluster {
     this.#supervised = roster.members;
     this.#doorbell = new Doorbell(hostDoorbell);
     this.logger = logger;
+    this.#log = log;
     this.tls = tls?.credentials;
     this.dataDir = directory.path;
     this.members = roster.members;
@@ -92,8 +95,9 @@ export class Cluster {
   /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const resolved = resolveOptions(options);
+    const log = openLog(resolved.log);
+    const { logger } = log;
     const threads = Array.from({ length: resolved.members }, (_, position) => new MemberThread(position));
-    const logger = createLogger(resolved.logLevel);
     const ephemeral = resolved.dataDir === undefined;
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
     const endpoints: Endpoint[] = [];
@@ -114,7 +118,7 @@ export class Cluster {
       for (const address of addresses) endpoints.push(await Endpoint.bind(address, settings, http, auth, tls));
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
-      const cluster = new Cluster({ directory, resolved, auth, founding, tls, logger });
+      const cluster = new Cluster({ directory, resolved, auth, founding, tls, log });
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
@@ -125,6 +129,7 @@ export class Cluster {
       await Promise.all(threads.map(thread => thread.abandon()));
       for (const endpoint of endpoints) await endpoint.close(0);
       directory?.close();
+      log.close();
       // Nothing has run on what was restored: the same call is to be possible again.
       if (isRestored && endpoints.length < resolved.listen.length) rmSync(path, { recursive: true, force: true });
       throw error;
@@ -278,6 +283,7 @@ export class Cluster {
     await this.#stopMembers();
     this.#directory.close();
     this.logger.info('closed');
+    this.#log.close();
   }
 
   async #stopMembers(): Promise<void> {
@@ -323,7 +329,7 @@ interface ClusterParts {
   readonly auth: HostAuth;
   readonly founding: Founding;
   readonly tls: OpenTls | undefined;
-  readonly logger: Logger;
+  readonly log: Log;
 }
 
 interface Founding {

@@ -91,6 +91,8 @@ export class MemberPort {
 
   /** The member thread is gone: whoever still waits is told that the server stopped. */
   detach(): void {
+    // What it still said is heard: answers are true, and its last log records say why it died.
+    while (this.drain());
     this.#sender = undefined;
     this.#receiver = undefined;
     this.#pending.drain(waiter => endWaiter(waiter, ErrorCode.Stopped, ''));

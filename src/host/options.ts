@@ -4,6 +4,7 @@
  * Every refusal is a StartError of one line that names the option and the way out; where etcd refuses the same thing,
  * the text is etcd's.
  */
+
 import type { MemberSettings } from '../transport/control.js';
 import type { AuthSettings } from './auth/host-auth.js';
 import { parseTokenOptions, type TokenOptions } from './auth/token-options.js';
@@ -12,6 +13,7 @@ import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
 import { type EdgeOptions, edgeLimits } from './edge.js';
 import type { Http2Limits } from './http2/limits.js';
+import type { LogFormat, LogLevel, LogSettings } from './logger.js';
 import type { ClusterTlsOptions } from './tls/settings.js';
 
 export interface ClusterOptions extends EdgeOptions {
@@ -85,10 +87,11 @@ export interface ClusterOptions extends EdgeOptions {
   readonly bcryptCost?: number;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
+  /** etcd's --log-format; default `console` for terminals, `json` for everything else. */
+  readonly logFormat?: LogFormat;
+  /** etcd's --log-outputs: `stderr`, `stdout` or files; default stderr. */
+  readonly logOutputs?: readonly string[];
 }
-
-export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 export interface ListenAddress {
   readonly host: string;
@@ -116,7 +119,7 @@ export interface ResolvedOptions {
   /** Whether endpoints of members that are added get TLS: as soon as one of the others has it. */
   readonly secureAdded: boolean;
   readonly token: string;
-  readonly logLevel: LogLevel;
+  readonly log: LogSettings;
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
   readonly auth: AuthSettings;
@@ -181,10 +184,18 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     tls: open === undefined ? undefined : tls,
     secureAdded: open !== undefined,
     token: options.token ?? 'etcd-cluster',
-    logLevel: options.logLevel ?? 'warn',
+    log: {
+      level: options.logLevel ?? 'warn',
+      format: options.logFormat,
+      outputs: options.logOutputs ?? ['default'],
+    },
     startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options, tokens),
-    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
+    auth: {
+      tokens,
+      bcryptCost: bcryptCostOf(options.bcryptCost),
+      commonNames: tls?.clientCertAuth === true,
+    },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],

@@ -208,7 +208,7 @@ export class Roster {
   }
 
   #report(error: unknown, id: string): void {
-    this.#context.logger.error({ err: error, id }, 'cannot follow a change of the membership');
+    this.#context.logger.error({ err: error, 'remote-peer-id': id }, 'cannot follow a change of the membership');
   }
 
   async #start(listed: Member, reservation: Reservation | undefined): Promise<void> {
@@ -223,7 +223,10 @@ export class Roster {
     this.#record({ ...this.#description, added: [...others, entry], membersIndex: this.#membersIndex });
     const identity = { id: listed.id, name, peerUrls: listed.peerUrls, clientUrls: [endpoint.url] };
     const member = this.#context.seat(identity, endpoint);
-    this.#context.logger.info({ member: name, id, endpoint: endpoint.url }, 'starting an added member');
+    this.#context.logger.info(
+      { member: name, 'local-member-id': id, endpoint: endpoint.url },
+      'starting an added member',
+    );
     await member.boot(new MemberThread(member.handle.position));
     const added = (this.#description.added ?? []).map(other =>
       other.id === id ? { ...other, complete: true } : other,
@@ -236,7 +239,10 @@ export class Roster {
     const { directory, logger, mesh } = this.#context;
     const { id, name } = member;
     member.removed = true;
-    logger.warn({ member: name, id }, 'the member has been permanently removed from the cluster; stopping it');
+    logger.warn(
+      { member: name, 'local-member-id': id },
+      'the member has been permanently removed from the cluster; stopping it',
+    );
     const wasFounding = this.#description.members.some(other => other.id === id);
     this.#record({
       ...this.#description,

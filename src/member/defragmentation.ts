@@ -85,7 +85,7 @@ export class Defragmentation {
     this.#waiting = [];
     try {
       const bytesBefore = this.#open.state.store.sizeBytes();
-      this.#host.log('info', 'starting defragmentation', { bytes: bytesBefore });
+      this.#host.log('info', 'starting defragmentation', { 'current-db-size-bytes': bytesBefore });
       return { defragmenter: defragmenterOf(this.#open), requestIds, startedMs: nowMs, bytesBefore };
     } catch (error) {
       this.#waiting = requestIds;
@@ -109,7 +109,11 @@ export class Defragmentation {
     const former = state.store.adopt(environment);
     void former.close().then(() => rmSync(formerDirectory, { recursive: true, force: true }));
     const bytes = state.store.sizeBytes();
-    this.#host.log('info', 'finished defragmentation', { bytesBefore, bytes, tookMs: Math.round(nowMs - startedMs) });
+    this.#host.log('info', 'finished defragmentation', {
+      'current-db-size-bytes': bytes,
+      'current-db-size-bytes-diff': bytes - bytesBefore,
+      took: `${Math.round(nowMs - startedMs)}ms`,
+    });
     for (const requestId of requestIds) this.#host.reply(requestId, EMPTY_BYTES);
   }
 

@@ -11,6 +11,7 @@
  */
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import { encode } from '../wire/schema.js';
+import { ROOT } from './auth/auth-store.js';
 import type { OpenMember } from './open.js';
 import type { Proposals } from './proposals.js';
 import { type Entry, EntryType } from './raft/types.js';
@@ -71,7 +72,10 @@ export class LeaseExpiry {
   }
 
   #entry(field: InternalField, request: Uint8Array): Pick<Entry, 'type' | 'data'> {
-    const data = encodeInternalRequest(field, request, this.#idMember, this.#proposals.nextCounter());
+    const { enabled, revision } = this.#open.state.applier.auth;
+    // Whatever hangs on the lease goes with it: the leader does that as root, as in etcd.
+    const identity = enabled ? { username: ROOT, authRevision: revision } : undefined;
+    const data = encodeInternalRequest(field, request, this.#idMember, this.#proposals.nextCounter(), identity);
     return { type: EntryType.Normal, data };
   }
 

@@ -151,7 +151,7 @@ export class Maintenance {
     if (!raft.isLeader) return ErrorCode.NotLeader;
     const member = state.members.get(target);
     if (member === undefined || member.isLearner) return ErrorCode.BadLeaderTransferee;
-    host.log('info', 'leadership transfer starting', { to: target.toString(16) });
+    host.log('info', 'leadership transfer starting', { 'transferee-member-id': target.toString(16) });
     // As in etcd it is tried once: a target that does not take over is waited for until the time is up.
     raft.transferLeadership(target);
     this.#transfers.push({ requestId, target, startedMs: nowMs });

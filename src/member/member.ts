@@ -13,7 +13,6 @@
  */
 import { assert } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
-import { type Caller, callerBytes, decodeCaller, SERVER_CALLER } from '../transport/caller.js';
 import {
   alarmBit,
   Cell,
@@ -23,23 +22,19 @@ import {
   type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
-import {
-  ControlNotice,
-  EnvelopeKind,
-  FLAG_CALLER,
-  FLAG_END,
-  FLAG_OF_SERVER,
-  FLAG_REQUIRE_LEADER,
-} from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
+import { isAuthField } from './apply/auth-requests.js';
+import { Callers } from './callers.js';
+import { HostInbox } from './host-inbox.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
 import { Maintenance } from './maintenance.js';
 import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
+import { confChangeFields } from './membership/members.js';
 import { MembershipCalls } from './membership-calls.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
@@ -49,7 +44,7 @@ import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
 import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role } from './raft/types.js';
 import { Reads } from './reads.js';
-import { Requests, servedByLearner } from './requests.js';
+import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
 import { Streams } from './streams.js';
 import { WatchHub } from './watch/watch-hub.js';
@@ -62,6 +57,9 @@ const backgroundRecordsPerTurn = 1_000;
 
 /** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
 const requestTimeoutBaseMs = 5_000;
+
+/** As etcd logs them, by Role. */
+const roleNames = ['follower', 'pre-candidate', 'candidate', 'leader'] as const;
 
 export class Member implements Turning {
   readonly #boot: MemberBoot;
@@ -79,6 +77,8 @@ export class Member implements Turning {
   readonly #maintenance: Maintenance;
   readonly #watches: WatchHub;
   readonly #streams: Streams;
+  readonly #callers = new Callers(() => this.#open.state.applier);
+  readonly #inbox: HostInbox;
   readonly #publisher: Publisher;
   readonly #snapshotSender: SnapshotSender;
   readonly #snapshotReceiver: SnapshotReceiver;
@@ -89,6 +89,7 @@ export class Member implements Turning {
   #received: ReceivedSnapshot[] = [];
   #nowMs = 0;
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
+  #role: Role = Role.Follower;
   #announcedReady = false;
   #leadsCommitted = false;
   #isLearner = false;
@@ -120,7 +121,7 @@ export class Member implements Turning {
     // What the parts that serve calls have in common.
     const parts = {
       ...{ host: this.#host, peers: this.#peers, calls: this.#calls, reads: this.#reads, proposals: this.#proposals },
-      ...{ open: this.#open, idMember: this.#idMember },
+      ...{ open: this.#open, idMember: this.#idMember, callers: this.#callers },
     };
     this.#leases = new LeaseCalls({
       ...parts,
@@ -135,12 +136,21 @@ export class Member implements Turning {
       progressNotifyIntervalMs: boot.settings.watchProgressNotifyIntervalMs,
       responseBytesMax: boot.settings.maxRequestBytes + grpcOverheadBytes,
       prng: new Prng(boot.seed),
+      rights: {
+        refuseWatch: (streamId, key, rangeEnd) => this.#streams.refuseWatch(streamId, key, rangeEnd),
+        refuseWatcher: (streamId, key, rangeEnd) => this.#streams.refuseWatcher(streamId, key, rangeEnd),
+      },
     });
-    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#open);
+    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#callers, this.#open);
     this.#membership = new MembershipCalls({ ...parts, unixSeconds: () => Math.floor(Date.now() / 1_000) });
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
+    this.#inbox = new HostInbox({
+      ...{ ...parts, requests: this.#requests, streams: this.#streams },
+      isLearner: () => this.#isLearner,
+      peerGone: position => this.#gonePeers.push(position),
+    });
     this.#publishCells();
     this.#publishApplied();
     this.#announceMembers();
@@ -188,6 +198,11 @@ export class Member implements Turning {
     if (best !== undefined) raft.transferLeadership(best.id);
   }
 
+  /** The loop has thrown: what was said and answered before is true, and the last thing that is heard of this member. */
+  lastWords(): void {
+    this.#host.flush();
+  }
+
   /** After the loop has ended: answers who still waits, commits, closes the store. Writes nothing after a crash. */
   async close(): Promise<void> {
     // A crash too: a view that outlives its thread would keep its pages for as long as the process lives.
@@ -195,6 +210,7 @@ export class Member implements Turning {
     if (this.#ending === 'crash') return;
     this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
     this.#reads.failAll(read => this.#requests.readFailed(read, EtcdErrorCode.Stopped));
+    this.#inbox.failAll(id => this.#fail(id, EtcdErrorCode.Stopped));
     this.#streams.failAll(streamId => this.#fail(streamId, EtcdErrorCode.Stopped));
     this.#requests.failAll(requestId => this.#fail(requestId, EtcdErrorCode.Stopped));
     this.#snapshotSender.abandon();
@@ -208,7 +224,8 @@ export class Member implements Turning {
     this.#nowMs = nowMs;
     const { raft } = this.#open;
     this.#open.state.applier.lessor.advance(nowMs);
-    let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
+    this.#open.state.applier.auth.tokens.advance(nowMs);
+    let more = this.#inbox.drain(nowMs, recordsPerTurn);
     more = this.#peers.drain(recordsPerTurn, nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
       const gone = this.#peers.gone(position);
@@ -228,6 +245,7 @@ export class Member implements Turning {
       raft.advance(ready);
       this.#serveReads();
     }
+    this.#inbox.applied(this.#requestTimeoutMs);
     for (const { importer } of this.#received.splice(0)) importer.abandon();
     this.#publishCells();
     // Answers leave before watch events and housekeeping, which may take milliseconds.
@@ -276,34 +294,6 @@ export class Member implements Turning {
     this.#calls.reply(from, callId, errorCode, payload);
   }
 
-  readonly #onHostRecord = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number): void => {
-    if (kind === EnvelopeKind.Message) this.#streams.message(id, payload, this.#nowMs);
-    else if (kind === EnvelopeKind.Credit) this.#streams.credit(id, payload);
-    else if (kind === EnvelopeKind.HalfClose) this.#streams.halfClose(id);
-    else if (kind === EnvelopeKind.Cancel) {
-      this.#proposals.cancel(id);
-      this.#reads.cancel(id);
-      this.#requests.cancel(id);
-      this.#streams.cancel(id);
-    } else if (kind === EnvelopeKind.Control) {
-      if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
-    } else if (kind === EnvelopeKind.Open) {
-      if ((flags & (FLAG_CALLER | FLAG_OF_SERVER)) === 0) this.#onOpen(aux, id, payload, flags, undefined);
-      else if ((flags & FLAG_OF_SERVER) !== 0) this.#onOpen(aux, id, payload, flags, SERVER_CALLER);
-      else this.#onOpen(aux, id, payload.subarray(callerBytes(payload)), flags, decodeCaller(payload));
-    }
-  };
-
-  #onOpen(method: number, id: number, payload: Uint8Array, flags: number, caller: Caller | undefined): void {
-    const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
-    const unary = (flags & FLAG_END) !== 0;
-    if (this.#isLearner && caller !== SERVER_CALLER && !servedByLearner(method, unary ? payload : undefined)) {
-      this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
-    } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
-    else if (!unary) this.#streams.open(method, id, requiresLeader, caller);
-    else this.#requests.open(method, id, payload, this.#nowMs, caller);
-  }
-
   #tick(): void {
     this.#open.raft.tick();
     const leader = { electedMs: this.#leaderElectedMs, electionTimeoutMs: this.#boot.settings.electionTimeoutMs };
@@ -344,7 +334,10 @@ export class Member implements Turning {
   #startSnapshot(message: Message): void {
     if (this.#snapshotSender.isSendingTo(message.to)) return;
     const { exporter, metadata } = exportState(this.#open);
-    this.#host.log('info', 'snapshot transfer begins', { to: message.to.toString(16), index: metadata.index });
+    this.#host.log('info', 'sending database snapshot', {
+      'remote-peer-id': message.to.toString(16),
+      'snapshot-index': metadata.index,
+    });
     this.#snapshotSender.start({ ...message, snapshot: metadata }, exporter, this.#nowMs);
   }
 
@@ -362,14 +355,16 @@ export class Member implements Turning {
     this.#streams.stateLeaves();
     replaceState(this.#open, formerGeneration);
     this.#open.state.applier.lessor.advance(this.#nowMs);
+    this.#open.state.applier.auth.tokens.advance(this.#nowMs);
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
+    if (this.#callers.changed()) this.#watches.rightsChanged();
     this.#requests.stateReplaced();
     this.#publishApplied();
     this.#announceMembers();
-    this.#host.log('info', 'snapshot installed', { index: metadata.index });
+    this.#host.log('info', 'applied snapshot', { 'snapshot-index': metadata.index });
   }
 
-  #onSoftState(leader: bigint, role: number): void {
+  #onSoftState(leader: bigint, role: Role): void {
     const previous = this.#cells.get(Cell.leaderPosition);
     const position = this.#peers.positionOf(leader);
     this.#cells.set(Cell.leaderPosition, position);
@@ -380,10 +375,14 @@ export class Member implements Turning {
     }
     this.#leaseExpiry.leads(role === Role.Leader);
     this.#calls.leaderChanged(leader);
-    if (position === previous || position === -1) return;
+    if (role !== this.#role) this.#host.log('info', `became ${roleNames[role]}`, { term: this.#open.raft.term });
+    this.#role = role;
+    if (position === previous) return;
+    const fields = { leader: leader.toString(16), term: this.#open.raft.term };
+    this.#host.log('info', position === -1 ? 'lost leader' : 'elected leader', fields);
+    if (position === -1) return;
     this.#leaderElectedMs = this.#nowMs;
     this.#reads.leaderChanged(read => this.#requests.readFailed(read, EtcdErrorCode.LeaderChanged));
-    this.#host.log('info', 'leader known', { leader: leader.toString(16), term: this.#open.raft.term });
   }
 
   #apply(entry: Entry): void {
@@ -415,11 +414,13 @@ export class Member implements Turning {
     const { field } = request;
     if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
     if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
+    if (isAuthField(field) && this.#callers.changed()) this.#watches.rightsChanged();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 
   #applyConfChange(entry: Entry): void {
     const applied = applyConfChange(this.#open, entry);
+    if (applied.requestId !== 0n) this.#host.log('info', 'applied a configuration change', confChangeFields(applied));
     // The host hears of the change before whoever asked for it does.
     this.#announceMembers();
     this.#membership.applied(applied);
@@ -471,10 +472,10 @@ export class Member implements Turning {
     const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
     this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
     const types = applier.alarmTypes();
-    this.#cells.set(
-      Cell.alarms,
-      types.reduce((mask, type) => mask | alarmBit(type), 0),
-    );
+    const alarms = types.reduce((mask, type) => mask | alarmBit(type), 0);
+    if (alarms === this.#cells.get(Cell.alarms)) return;
+    this.#cells.set(Cell.alarms, alarms);
+    this.#host.log('warn', alarms === 0 ? 'alarms disarmed' : 'alarms raised', { types: types.join(',') });
   }
 
   #fail(requestId: number, error: EtcdErrorCode): void {

@@ -21,6 +21,8 @@ export interface Proposal {
   readonly requestId: number;
   readonly method: number;
   readonly startedMs: number;
+  /** Of a login: the auth revision at which its password was compared. */
+  readonly authRevision?: number | undefined;
 }
 
 interface Unsent {

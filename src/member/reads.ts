@@ -8,6 +8,7 @@
  *
  * Invariant (B2): every read that enters leaves once: served, failed or cancelled.
  */
+import type { Caller } from '../transport/caller.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { Raft } from './raft/raft.js';
@@ -18,6 +19,8 @@ export interface Read {
   readonly requestId: number;
   readonly method: number;
   readonly payload: Uint8Array;
+  /** The client behind it; none for a peer's. */
+  readonly caller?: Caller | undefined;
   /** The member that asks; its calls have ids of their own. */
   readonly from?: MemberId;
 }

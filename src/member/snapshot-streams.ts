@@ -44,7 +44,7 @@ export class SnapshotStreams {
     const { voters, learners } = metadata.confState;
     const storageVersion = this.#open.state.members.clusterVersion ?? storageVersionDefault;
     const { appliedIndex, appliedTerm } = exporter;
-    this.#host.log('info', 'snapshot begins', { index: appliedIndex });
+    this.#host.log('info', 'sending database snapshot to client', { 'snapshot-index': appliedIndex });
     this.#host.message(streamId, encodeStateHead({ appliedIndex, appliedTerm, voters, learners, storageVersion }));
     this.#outgoing.set(streamId, { exporter, creditBytes: streamCreditBytes });
   }

@@ -44,7 +44,7 @@ test('defaults are etcd’s', () => {
 });
 
 test('auth: etcd’s three flags', () => {
-  assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10 });
+  assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10, commonNames: false });
   const { settings, auth } = resolveOptions({ authToken: 'jwt,sign-method=HS256,priv-key=k', bcryptCost: 4 });
   assert.deepEqual([settings.authToken, auth.tokens?.method, auth.bcryptCost], ['jwt', 'HS256', 4]);
   const ttl = (seconds: number): number =>

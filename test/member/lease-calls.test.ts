@@ -4,6 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AuthStore } from '../../src/member/auth/auth-store.js';
+import { KeyRights } from '../../src/member/auth/key-rights.js';
+import { Callers } from '../../src/member/callers.js';
 import type { HostLink } from '../../src/member/host-link.js';
 import { Lessor } from '../../src/member/lease/lessor.js';
 import { LeaseCalls } from '../../src/member/lease-calls.js';
@@ -40,6 +43,9 @@ class Stage {
   nowMs = 0;
   #heard: string[] = [];
 
+  readonly auth = new AuthStore(new MemoryStateStore(), 300);
+  readonly rights = new KeyRights(this.auth, { keysOf: () => [] });
+
   constructor() {
     const peers = {
       sendCall: (to: bigint, method: number, id: number, payload: Uint8Array) =>
@@ -69,6 +75,7 @@ class Stage {
         state: { applier: { lessor: this.lessor, currentRevision: 1 } },
       } as unknown as OpenMember,
       header: new ResponseHeaderTemplate(9n, me),
+      callers: new Callers(() => ({ auth: this.auth, rights: this.rights })),
       clearCheckpoint: id => this.cleared.push(id),
       endStream: (id, error) => {
         this.#heard.push(`${id}: ${error === undefined ? 'end' : etcdErrorName(error)}`);
