@@ -113,7 +113,8 @@ function states(panel: Panel, lines: readonly NamedLine[], span: Span, width: nu
     const bars = runsOf(points).map(({ from, to, value }) => {
       const { text: said = String(value), color = 'blue' } = defaults.mappings?.[0]?.options[String(value)] ?? {};
       const wide = x(to) - x(from);
-      const bar = `<rect x="${x(from).toFixed(1)}" y="${high}" width="${wide.toFixed(1)}" height="${tall}" fill="${colors[color]}"/>`;
+      const place = `x="${x(from).toFixed(1)}" y="${high}" width="${wide.toFixed(1)}" height="${tall}"`;
+      const bar = `<rect ${place} fill="${colors[color]}"/>`;
       const fits = wide > said.length * 7.5;
       return bar + (fits ? text(x(from) + 6, high + tall / 2 + 4, said, '#fff', 12, 'start', 600) : '');
     });
