@@ -3,8 +3,10 @@
  * first of them, not with the pool.
  */
 import type {
+  ComparePasswordTask,
   EncodedSnapshot,
   EncodeTask,
+  HashPasswordTask,
   RestoredSnapshot,
   RestoreTask,
   TaskOutcome,
@@ -16,4 +18,12 @@ export async function encodeSnapshot(task: EncodeTask): Promise<TaskOutcome<Enco
 
 export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<RestoredSnapshot>> {
   return (await import('../src/tasks/restore-snapshot.js')).restoreSnapshot(task);
+}
+
+export async function hashPassword(task: HashPasswordTask): Promise<string> {
+  return (await import('../src/tasks/passwords.js')).hashPassword(task);
+}
+
+export async function comparePassword(task: ComparePasswordTask): Promise<boolean> {
+  return (await import('../src/tasks/passwords.js')).comparePassword(task);
 }

@@ -13,6 +13,10 @@
  *     module, 16 a step  0.65    1.5     2.1     2.1      2.2 GB/s       (8 a step: 1.4)
  *
  * Invariant: crc32c(a ‖ b) === crc32c(b, crc32c(a)), for every split.
+ *
+ * A checksum is linear in what came before: crc32c(b, p) ^ crc32c(b, q) is (p ^ q) moved on by the length of b, which is
+ * a multiplication by x^(8 · length) modulo the polynomial. So the sum of bytes that were summed up once is known for
+ * every other `previous` without looking at them again (crc32cBehind): 0.05 µs for each byte of the length.
  */
 import { STEP_BYTES, startModule, TABLE_BYTES, WINDOW_AT, WINDOW_BYTES } from './crc32c-module.js';
 
@@ -40,6 +44,45 @@ export function crc32c(bytes: Uint8Array, previous = 0): number {
     register = long(bytes.length <= WINDOW_BYTES ? bytes : bytes.subarray(at, at + WINDOW_BYTES), register);
   }
   return ~short(bytes, end, register) >>> 0;
+}
+
+/**
+ * crc32c(bytes, previous), of bytes that are not at hand: `checksum` is crc32c(bytes, formerPrevious), `length` their
+ * number.
+ */
+export function crc32cBehind(previous: number, checksum: number, formerPrevious: number, length: number): number {
+  powers ??= buildPowers();
+  let difference = previous ^ formerPrevious;
+  for (let rest = length, level = 0; rest > 0; rest >>>= 8, level += 256) {
+    if ((rest & 0xff) !== 0) difference = multiply(difference, powers[level + (rest & 0xff)]!);
+  }
+  return (checksum ^ difference) >>> 0;
+}
+
+/** x^(8 · byte · 256^level) at [level * 256 + byte]; made when first used. */
+let powers: Int32Array | undefined;
+
+function buildPowers(): Int32Array {
+  const entries = new Int32Array(4 * 256);
+  let factor = 1 << 23;
+  for (let at = 0; at < entries.length; at += 256) {
+    // The highest bit is x^0.
+    entries[at] = 1 << 31;
+    for (let byte = 1; byte < 256; byte += 1) entries[at + byte] = multiply(entries[at + byte - 1]!, factor);
+    factor = multiply(entries[at + 255]!, factor);
+  }
+  return entries;
+}
+
+/** The product modulo the polynomial. */
+function multiply(left: number, right: number): number {
+  let product = 0;
+  let shifted = right;
+  for (let bit = 31; bit >= 0; bit -= 1) {
+    product ^= shifted & -((left >>> bit) & 1);
+    shifted = (shifted >>> 1) ^ (POLYNOMIAL_REFLECTED & -(shifted & 1));
+  }
+  return product;
 }
 
 function createLong(): Long {

@@ -129,6 +129,19 @@ export const flags: readonly Flag[] = [
   { name: 'backup-interval', kind: 'duration', placeholder: 'TIME', help: 'how often (default 1h)' },
   { name: 'backup-retention', kind: 'number', placeholder: 'N', help: 'how many of them are kept (default 24)' },
   {
+    name: 'auth-token',
+    kind: 'text',
+    placeholder: 'SPEC',
+    help: 'simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m (default simple)',
+  },
+  {
+    name: 'auth-token-ttl',
+    kind: 'number',
+    placeholder: 'SECONDS',
+    help: 'how long a simple token lives after its last use (default 300)',
+  },
+  { name: 'bcrypt-cost', kind: 'number', placeholder: 'N', help: 'cost of hashing a password, 4 to 31 (default 10)' },
+  {
     name: 'log-level',
     kind: 'text',
     placeholder: 'LEVEL',
@@ -226,6 +239,9 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     backupDir: values.get('backup-dir'),
     backupIntervalMs: durationOf(values, 'backup-interval'),
     backupRetention: numberOf(values, 'backup-retention'),
+    authToken: values.get('auth-token'),
+    authTokenTtlSeconds: numberOf(values, 'auth-token-ttl'),
+    bcryptCost: numberOf(values, 'bcrypt-cost'),
     logLevel: level as LogLevel,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;

@@ -11,7 +11,7 @@ import { EtcdError, type Member } from '../client/client.js';
 import { connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { freePeerUrl } from '../host/options.js';
-import { type Printer, readArgs } from './arguments.js';
+import { defaultEndpoints, type Printer, readArgs } from './arguments.js';
 
 export const memberUsage = [
   'usage: kvorum member add [--learner] [--peer-urls URL,…] [--endpoints HOST:PORT,…]',
@@ -21,7 +21,7 @@ export const memberUsage = [
 ].join('\n');
 
 const options = {
-  endpoints: { type: 'string', default: '127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379' },
+  endpoints: { type: 'string', default: defaultEndpoints },
   learner: { type: 'boolean', default: false },
   'peer-urls': { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },

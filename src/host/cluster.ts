@@ -20,12 +20,14 @@ import type { EtcdClient } from '../client/client.js';
 import { Cell, type MemberIdentity, type MemberReport, Role } from '../transport/control.js';
 import { createDoorbell, Doorbell, type DoorbellBuffer } from '../transport/doorbell.js';
 import { bootstrapIds } from '../wire/ids.js';
+import { type HostAuth, prepareAuth } from './auth/host-auth.js';
 import { type BackupSettings, Backups, prepareBackups } from './backups.js';
 import { type ClusterDescription, DataDirectory, StartError } from './data-directory.js';
 import { exposureWarning } from './edge.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
 import { createLogger } from './logger.js';
+import { serverAsks } from './member-call.js';
 import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
 import { Mesh } from './mesh.js';
@@ -52,6 +54,7 @@ export class Cluster {
   readonly members: readonly ClusterMember[];
   readonly dataDir: string;
   readonly logger: Logger;
+  readonly #auth: HostAuth;
   readonly #directory: DataDirectory;
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
@@ -60,12 +63,22 @@ export class Cluster {
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor(directory: DataDirectory, resolved: ResolvedOptions, founding: Founding, logger: Logger) {
+  private constructor(
+    directory: DataDirectory,
+    resolved: ResolvedOptions,
+    auth: HostAuth,
+    founding: Founding,
+    logger: Logger,
+  ) {
+    this.#auth = auth;
     const hostDoorbell = createDoorbell();
     const mesh = new Mesh();
     const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
       seatMember({ directory, resolved, founding, mesh, hostDoorbell, logger, roster }, identity, endpoint);
-    const roster = new Roster({ directory, resolved, mesh, logger, client: this.client(), seat }, founding.description);
+    const roster = new Roster(
+      { directory, resolved, auth, mesh, logger, client: this.client(), seat },
+      founding.description,
+    );
     this.#directory = directory;
     this.#roster = roster;
     this.#supervised = roster.members;
@@ -88,16 +101,19 @@ export class Cluster {
     let isRestored = false;
     try {
       if (resolved.backup !== undefined) prepareBackups(resolved.backup);
+      const auth = await prepareAuth(resolved.auth);
       if (options.fromSnapshot !== undefined) {
         await restoreFor(resolved, options.fromSnapshot, path);
         isRestored = true;
       }
       directory = DataDirectory.open(path, { ephemeral });
       const addresses = addressesOf(resolved, directory.describe());
-      for (const address of addresses) endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http));
+      for (const address of addresses) {
+        endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http, auth));
+      }
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
-      const cluster = new Cluster(directory, resolved, founding, logger);
+      const cluster = new Cluster(directory, resolved, auth, founding, logger);
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
@@ -155,12 +171,16 @@ export class Cluster {
     await this.#roster.promote(nameOrId);
   }
 
-  /** A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. */
+  /**
+   * A client that takes the members' own path without sockets. It ends with the cluster, or by its own `close`. With auth
+   * on it has every right: whoever runs the cluster is its administrator.
+   */
   client(): EtcdClient {
-    return inProcessClient(
-      () => this.#preferredPort(),
-      () => this.#closing !== undefined,
-    );
+    return inProcessClient(() => this.#preferredPort(), {
+      asker: serverAsks,
+      auth: this.#auth,
+      isClosed: () => this.#closing !== undefined,
+    });
   }
 
   /**
@@ -170,7 +190,7 @@ export class Cluster {
   async snapshot(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<SavedSnapshot> {
     const port = this.#preferredPort();
     // Answered when the member has applied everything that was committed.
-    await inProcessClient(() => port).get('\0', options);
+    await inProcessClient(() => port, { asker: serverAsks, auth: this.#auth }).get('\0', options);
     return await saveSnapshot(port, path, options.signal);
   }
 

@@ -7,6 +7,7 @@
 import { randomInt } from 'node:crypto';
 import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
+import type { HostAuth } from './auth/host-auth.js';
 import { StartError } from './data-directory.js';
 import { isLoopback } from './edge.js';
 import { type Call, deafListener, type Service } from './grpc/call.js';
@@ -25,6 +26,7 @@ const freePorts = { from: 10_240, to: 32_768 } as const;
 const freePortAttempts = 20;
 
 export class Endpoint {
+  readonly #auth: HostAuth;
   readonly #host: string;
   readonly #plainHttp: PlainHttp;
   readonly #receiveBytesMax: number;
@@ -35,7 +37,8 @@ export class Endpoint {
   #handle: MemberHandle | undefined;
   #listener: GrpcListener | undefined;
 
-  private constructor(address: ListenAddress, settings: MemberSettings, http: HttpSettings) {
+  private constructor(address: ListenAddress, settings: MemberSettings, http: HttpSettings, auth: HostAuth) {
+    this.#auth = auth;
     this.#host = address.host;
     this.#port = address.port;
     this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
@@ -49,8 +52,13 @@ export class Endpoint {
   }
 
   /** Binds `address`, with port 0 a free one; throws StartError when it is in use or not allowed. */
-  static async bind(address: ListenAddress, settings: MemberSettings, http: HttpSettings): Promise<Endpoint> {
-    const endpoint = new Endpoint(address, settings, http);
+  static async bind(
+    address: ListenAddress,
+    settings: MemberSettings,
+    http: HttpSettings,
+    auth: HostAuth,
+  ): Promise<Endpoint> {
+    const endpoint = new Endpoint(address, settings, http, auth);
     for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
       endpoint.#port = randomInt(freePorts.from, freePorts.to);
       try {
@@ -78,7 +86,7 @@ export class Endpoint {
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
-    this.#service = memberService(handle.port);
+    this.#service = memberService(handle.port, this.#auth);
   }
 
   async reopen(): Promise<void> {

@@ -2,41 +2,47 @@
  * The in-process channel: the client library's requests go into a member's ring exactly as a gRPC call's do, only
  * without sockets, HTTP/2 and trailers.
  */
-import { setMaxListeners } from 'node:events';
 import { concatBytes } from '../base/bytes.js';
-import {
-  type Channel,
-  type ClientStream,
-  EtcdError,
-  type StreamListener,
-  type StreamOptions,
-} from '../client/channel.js';
+import { type Channel, type ClientStream, EtcdError, type StreamListener } from '../client/channel.js';
 import { ClosedError, createClient, type EtcdClient } from '../client/client.js';
 import { CreditReturn } from '../transport/stream-credit.js';
-import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
+import { type EtcdErrorCode, GrpcCode } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
 import { openSnapshot, type SnapshotAnswer } from './api/snapshot.js';
+import type { HostAuth } from './auth/host-auth.js';
+import { isPasswordMethod, passwordCall } from './auth/password-calls.js';
 import type { CallListener } from './grpc/call.js';
-import type { MemberPort, StreamWaiter, Waiter } from './member-port.js';
+import { type Asker, askMember, failure } from './member-call.js';
+import type { MemberPort, StreamWaiter } from './member-port.js';
+
+/** Whose calls they are, and how long there are any. */
+export interface InProcessSettings {
+  /** Who asks. */
+  readonly asker: Asker;
+  readonly auth: HostAuth;
+  /** What the client speaks to is closed; default: never. */
+  readonly isClosed?: () => boolean;
+}
 
 /**
- * A client whose calls go to the member `port` names at the time of each call, until it or what it speaks to is closed
- * (`isClosed`): streams that end are not opened again then, and calls are refused.
+ * A client whose calls go to the member `port` names at the time of each call, until it or what it speaks to is closed:
+ * streams that end are not opened again then, and calls are refused.
  */
-export function inProcessClient(port: () => MemberPort, isClosed: () => boolean = () => false): EtcdClient {
+export function inProcessClient(port: () => MemberPort, settings: InProcessSettings): EtcdClient {
+  const { asker, auth, isClosed = () => false } = settings;
   let closed = false;
   const streams = new Set<OpenStream>();
   const channel: Channel = {
-    stream: (method, listener, options) => {
+    stream: (method, listener, { requireLeader = false } = {}) => {
       if (closed || isClosed()) return closedStream(listener);
-      if (method === Method.Snapshot) return new InProcessSnapshot(port(), listener, streams);
-      return new InProcessStream(port(), method, listener, options ?? {}, streams);
+      if (method === Method.Snapshot) return new InProcessSnapshot(port(), asker, listener, streams);
+      return new InProcessStream(port(), method, { ...asker, requireLeader }, listener, streams);
     },
-    unary: (method, request, options) =>
-      new Promise((resolve, reject) => {
-        if (closed) reject(new ClosedError());
-        else new InProcessCall(port(), method, request, options ?? {}, resolve, reject);
-      }),
+    unary: (method, request, options = {}) => {
+      if (closed) return Promise.reject(new ClosedError());
+      if (isPasswordMethod(method)) return passwordCall(auth, port(), method, request, options, asker);
+      return askMember(port(), method, request, options, asker);
+    },
     close: () => {
       closed = true;
       for (const stream of streams) stream.close();
@@ -49,71 +55,6 @@ export function inProcessClient(port: () => MemberPort, isClosed: () => boolean 
 function closedStream(listener: StreamListener): ClientStream {
   queueMicrotask(() => listener.end(new ClosedError()));
   return { send() {}, halfClose() {}, cancel() {}, pause() {}, resume() {} };
-}
-
-interface CallOptions {
-  readonly signal?: AbortSignal;
-  readonly timeoutMs?: number;
-}
-
-class InProcessCall implements Waiter {
-  readonly #resolve: (message: Uint8Array) => void;
-  readonly #reject: (error: Error) => void;
-  readonly #port: MemberPort;
-  readonly #requestId: number;
-  readonly #timer: NodeJS.Timeout | undefined;
-  readonly #signal: AbortSignal | undefined;
-
-  constructor(
-    port: MemberPort,
-    method: Method,
-    request: Uint8Array,
-    options: CallOptions,
-    resolve: (message: Uint8Array) => void,
-    reject: (error: Error) => void,
-  ) {
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#port = port;
-    this.#signal = options.signal;
-    if (options.signal?.aborted === true) {
-      this.#requestId = -1;
-      reject(options.signal.reason as Error);
-      return;
-    }
-    if (options.timeoutMs !== undefined) {
-      this.#timer = setTimeout(() => this.#giveUp(failure(EtcdErrorCode.ContextDeadlineExceeded)), options.timeoutMs);
-    }
-    if (options.signal !== undefined) {
-      // One signal for any number of calls is what signals are for, not a leak.
-      setMaxListeners(0, options.signal);
-      options.signal.addEventListener('abort', this.#onAbort, { once: true });
-    }
-    this.#requestId = port.open(method, request, false, this);
-  }
-
-  reply(message: Uint8Array): void {
-    this.#settle();
-    this.#resolve(message.slice());
-  }
-
-  end(code: EtcdErrorCode, detail: string): void {
-    this.#settle();
-    this.#reject(failure(code, detail));
-  }
-
-  readonly #onAbort = (): void => this.#giveUp(this.#signal?.reason as Error);
-
-  #giveUp(error: Error): void {
-    this.#settle();
-    if (this.#requestId >= 0) this.#port.cancel(this.#requestId);
-    this.#reject(error);
-  }
-
-  #settle(): void {
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
-    this.#signal?.removeEventListener('abort', this.#onAbort);
-  }
 }
 
 /** What a client's close ends. */
@@ -134,15 +75,15 @@ class InProcessStream implements ClientStream, StreamWaiter {
   constructor(
     port: MemberPort,
     method: Method,
+    { caller, ofServer, requireLeader = false }: Asker,
     listener: StreamListener,
-    options: StreamOptions,
     siblings: Set<OpenStream>,
   ) {
     this.#listener = listener;
     this.#port = port;
     this.#siblings = siblings;
     siblings.add(this);
-    this.#streamId = port.openStream(method, options.requireLeader ?? false, this);
+    this.#streamId = port.openStream(method, requireLeader, this, caller, ofServer);
   }
 
   // The caller's end (ClientStream).
@@ -216,10 +157,10 @@ class InProcessSnapshot implements ClientStream, SnapshotAnswer {
   #paused = false;
   #over = false;
 
-  constructor(port: MemberPort, listener: StreamListener, siblings: Set<OpenStream>) {
+  constructor(port: MemberPort, asker: Asker, listener: StreamListener, siblings: Set<OpenStream>) {
     this.#listener = listener;
     this.#siblings = siblings;
-    this.#call = openSnapshot(this, port);
+    this.#call = openSnapshot(this, port, asker);
     siblings.add(this);
   }
 
@@ -274,9 +215,4 @@ class InProcessSnapshot implements ClientStream, SnapshotAnswer {
     this.#siblings.delete(this);
     this.#listener.end(error);
   }
-}
-
-function failure(code: EtcdErrorCode, detail = ''): EtcdError {
-  const { grpcCode, message } = etcdError(code, detail);
-  return new EtcdError(grpcCode, message);
 }

@@ -5,6 +5,8 @@
  * the text is etcd's.
  */
 import type { MemberSettings } from '../transport/control.js';
+import type { AuthSettings } from './auth/host-auth.js';
+import { parseTokenOptions, type TokenOptions } from './auth/token-options.js';
 import type { BackupSettings } from './backups.js';
 import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
@@ -67,6 +69,12 @@ export interface ClusterOptions extends EdgeOptions {
   readonly hostWhitelist?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
+  /** etcd's --auth-token: `simple` (default), or `jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m`. */
+  readonly authToken?: string;
+  /** etcd's --auth-token-ttl: seconds a simple token lives after its last use; default 300. */
+  readonly authTokenTtlSeconds?: number;
+  /** etcd's --bcrypt-cost of passwords, 4 to 31; default 10. */
+  readonly bcryptCost?: number;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
 }
@@ -95,6 +103,7 @@ export interface ResolvedOptions {
   readonly logLevel: LogLevel;
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
+  readonly auth: AuthSettings;
   readonly http: HttpSettings;
   readonly backup: BackupSettings | undefined;
 }
@@ -138,6 +147,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
   if (options.ephemeral === true && options.dataDir !== undefined) {
     throw new StartError('--ephemeral and --data-dir exclude each other; drop one of them');
   }
+  const tokens = parseTokenOptions(options.authToken ?? 'simple');
   return {
     members,
     dataDir: options.dataDir,
@@ -145,7 +155,8 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     token: options.token ?? 'etcd-cluster',
     logLevel: options.logLevel ?? 'warn',
     startAddedMembers: options.startAddedMembers ?? true,
-    settings: memberSettings(options),
+    settings: memberSettings(options, tokens),
+    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
@@ -154,6 +165,12 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     },
     backup: backupSettings(options),
   };
+}
+
+/** etcd takes its default for a cost that bcrypt does not know, with a warning; a start is the time to say so. */
+function bcryptCostOf(cost = 10): number {
+  if (Number.isInteger(cost) && cost >= 4 && cost <= 31) return cost;
+  throw new StartError(`--bcrypt-cost must be a whole number from 4 to 31, not ${cost}; use 10`);
 }
 
 function backupSettings(options: ClusterOptions): BackupSettings | undefined {
@@ -172,7 +189,7 @@ function backupSettings(options: ClusterOptions): BackupSettings | undefined {
   return { directory: backupDir, intervalMs: backupIntervalMs, retention: backupRetention };
 }
 
-function memberSettings(options: ClusterOptions): MemberSettings {
+function memberSettings(options: ClusterOptions, tokens: TokenOptions): MemberSettings {
   const settings: MemberSettings = {
     heartbeatIntervalMs: options.heartbeatIntervalMs ?? 100,
     electionTimeoutMs: options.electionTimeoutMs ?? 1000,
@@ -187,8 +204,8 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     autoCompaction: autoCompaction(options.autoCompactionMode ?? 'periodic', options.autoCompactionRetention ?? '0'),
     corruptCheckIntervalMs: options.corruptCheckIntervalMs ?? 0,
     initialCorruptCheck: options.initialCorruptCheck ?? false,
-    authToken: 'simple',
-    authTokenTtlSeconds: 300,
+    authToken: tokens === undefined ? 'simple' : 'jwt',
+    authTokenTtlSeconds: options.authTokenTtlSeconds || 300,
     durable: options.dataDir !== undefined,
   };
   for (const [name, flag, min] of [
@@ -198,6 +215,7 @@ function memberSettings(options: ClusterOptions): MemberSettings {
     ['snapshotCatchUpEntries', '--snapshot-catchup-entries', 0],
     ['maxTxnOps', '--max-txn-ops', 1],
     ['maxRequestBytes', '--max-request-bytes', 1],
+    ['authTokenTtlSeconds', '--auth-token-ttl', 1],
     ['corruptCheckIntervalMs', '--corrupt-check-time', 0],
     ['watchProgressNotifyIntervalMs', '--watch-progress-notify-interval', 100],
   ] as const) {

@@ -23,6 +23,7 @@ import type { MemberIdentity } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { canonicalPeerUrls } from '../wire/peer-urls.js';
 import { decode } from '../wire/schema.js';
+import type { HostAuth } from './auth/host-auth.js';
 import { type ClusterDescription, type DataDirectory, StartError } from './data-directory.js';
 import { Endpoint } from './endpoint.js';
 import { MemberThread } from './member-thread.js';
@@ -48,6 +49,7 @@ export interface AddMemberOptions {
 export interface RosterContext {
   readonly directory: DataDirectory;
   readonly resolved: ResolvedOptions;
+  readonly auth: HostAuth;
   readonly mesh: Mesh;
   readonly logger: Logger;
   readonly client: EtcdClient;
@@ -279,7 +281,8 @@ export class Roster {
   }
 
   #bind(address: ListenAddress): Promise<Endpoint> {
-    return Endpoint.bind(address, this.#context.resolved.settings, this.#context.resolved.http);
+    const { resolved, auth } = this.#context;
+    return Endpoint.bind(address, resolved.settings, resolved.http, auth);
   }
 
   #record(description: Omit<ClusterDescription, 'formatVersion'>): void {

@@ -1,24 +1,30 @@
 /**
  * From a gRPC call to a member's ring and back. One router per endpoint: the member whose endpoint was called answers.
  *
- * Request bytes go to the member as they came; the main thread decodes nothing of them. What is answered here: health
- * checks, which speak of the server, not of the store; locks and elections, recipes over the member's own calls; and
- * snapshots, which are encoded in a thread of their own.
+ * Request bytes go to the member as they came, with who sends them; the main thread decodes nothing of them. What is
+ * answered here: health checks, which speak of the server, not of the store; locks and elections, recipes over the
+ * member's own calls; snapshots, which are encoded in a thread of their own; and calls that carry a password, which is
+ * hashed or compared in another.
  */
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
-import { Method, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
+import { Method, type MethodInfo, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { isConcurrency, openConcurrency } from './api/concurrency.js';
 import { openHealth } from './api/health.js';
 import { isServed, notServedText } from './api/routes.js';
 import { openSnapshot } from './api/snapshot.js';
+import { Callers, type EncodedCaller } from './auth/callers.js';
+import type { HostAuth } from './auth/host-auth.js';
+import { openLater } from './auth/late-call.js';
+import { isPasswordMethod, passwordCall } from './auth/password-calls.js';
+import { PromisedCall } from './auth/promised-call.js';
 import { type Call, type CallListener, deafListener, type Service } from './grpc/call.js';
 import { inProcessClient } from './in-process.js';
 import type { MemberPort, Waiter } from './member-port.js';
 import { StreamCall } from './stream-call.js';
 
 /** The service behind one member's endpoint. */
-export function memberService(port: MemberPort): Service {
-  const client = inProcessClient(() => port);
+export function memberService(port: MemberPort, auth: HostAuth): Service {
+  const callers = new Callers(auth.tokens);
   return call => {
     const info = methodByPath(call.path);
     if (info === undefined) return refuse(call, GrpcCode.Unimplemented, unknownMethodText(call.path));
@@ -28,11 +34,25 @@ export function memberService(port: MemberPort): Service {
       const { grpcCode, message } = etcdError(EtcdErrorCode.InvalidClientApiVersion);
       return refuse(call, grpcCode, message);
     }
-    if (isConcurrency(info)) return openConcurrency(call, info, client);
-    if (info.method === Method.Snapshot) return openSnapshot(call, port);
-    if (info.kind !== MethodKind.Unary) return new StreamCall(call, info.method, port);
-    return new UnaryCall(call, info.method, port);
+    const caller = callers.of(call);
+    if (!(caller instanceof Promise)) return open(call, info, port, auth, caller);
+    return openLater(call, caller, known => open(call, info, port, auth, known));
   };
+}
+
+function open(call: Call, info: MethodInfo, port: MemberPort, auth: HostAuth, caller: EncodedCaller): CallListener {
+  const { method } = info;
+  if (isConcurrency(info))
+    return openConcurrency(
+      call,
+      info,
+      inProcessClient(() => port, { asker: { caller }, auth }),
+    );
+  if (method === Method.Snapshot) return openSnapshot(call, port, { caller });
+  if (info.kind !== MethodKind.Unary) return new StreamCall(call, method, port, caller);
+  if (!isPasswordMethod(method)) return new UnaryCall(call, method, port, caller);
+  const asker = { caller, requireLeader: call.metadata.get('hasleader') === 'true' };
+  return new PromisedCall(call, (request, signal) => passwordCall(auth, port, method, request, { signal }, asker));
 }
 
 /** One unary RPC on its way: the call's listener and the request's waiter in one object. */
@@ -40,14 +60,16 @@ class UnaryCall implements CallListener, Waiter {
   readonly #call: Call;
   readonly #method: Method;
   readonly #port: MemberPort;
+  readonly #caller: EncodedCaller;
   #requestId = -1;
   #received = false;
   #ended = false;
 
-  constructor(call: Call, method: Method, port: MemberPort) {
+  constructor(call: Call, method: Method, port: MemberPort, caller: EncodedCaller) {
     this.#call = call;
     this.#method = method;
     this.#port = port;
+    this.#caller = caller;
   }
 
   message(bytes: Uint8Array): void {
@@ -58,7 +80,8 @@ class UnaryCall implements CallListener, Waiter {
       return;
     }
     this.#received = true;
-    this.#requestId = this.#port.open(this.#method, bytes, this.#call.metadata.get('hasleader') === 'true', this);
+    const requireLeader = this.#call.metadata.get('hasleader') === 'true';
+    this.#requestId = this.#port.open(this.#method, bytes, requireLeader, this, this.#caller);
   }
 
   halfClose(): void {

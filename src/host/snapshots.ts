@@ -21,6 +21,7 @@ import {
 } from '../transport/tasks.js';
 import { type EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
+import { type Asker, serverAsks } from './member-call.js';
 import type { MemberPort, StreamWaiter } from './member-port.js';
 import { runTask } from './tasks.js';
 
@@ -48,16 +49,16 @@ export interface Spooled extends EncodedSnapshot {
 }
 
 /**
- * A snapshot to be read once, as of now. Rejects with SnapshotFailure, StartError, the system's error, or the signal's
- * reason.
+ * A snapshot to be read once, as of now, for `asker`. Rejects with SnapshotFailure, StartError, the system's error, or
+ * the signal's reason.
  */
-export async function spoolSnapshot(port: MemberPort, signal: AbortSignal): Promise<Spooled> {
+export async function spoolSnapshot(port: MemberPort, asker: Asker, signal: AbortSignal): Promise<Spooled> {
   const path = join(port.directory, 'snapshot.spool');
   // One step: nobody else in this process comes between, and nobody else uses the directory.
   const descriptor = openSync(path, 'w+', 0o600);
   unlinkSync(path);
   try {
-    return { ...(await encodeState(port, { descriptor }, signal)), descriptor };
+    return { ...(await encodeState(port, asker, { descriptor }, signal)), descriptor };
   } catch (error) {
     closeSync(descriptor);
     throw error;
@@ -66,17 +67,18 @@ export async function spoolSnapshot(port: MemberPort, signal: AbortSignal): Prom
 
 /** A snapshot under a name, read again and found whole before it appears there. Rejects as spoolSnapshot does. */
 export function saveSnapshot(port: MemberPort, path: string, signal?: AbortSignal): Promise<SavedSnapshot> {
-  return encodeState(port, { path }, signal);
+  return encodeState(port, serverAsks, { path }, signal);
 }
 
 async function encodeState(
   port: MemberPort,
+  asker: Asker,
   target: EncodeTarget,
   signal: AbortSignal | undefined,
 ): Promise<EncodedSnapshot & { version: string }> {
   signal?.throwIfAborted();
   const channel = new MessageChannel();
-  const feed = new StateFeed(port, channel.port1);
+  const feed = new StateFeed(port, asker, channel.port1);
   const onAbort = (): void => feed.giveUp(signal?.reason as Error);
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
@@ -99,12 +101,14 @@ class StateFeed implements StreamWaiter {
   /** Why it ended early. */
   failure: Error | undefined;
   readonly #port: MemberPort;
+  readonly #asker: Asker;
   readonly #feed: MessagePort;
   #streamId = -1;
   #state: 'waiting' | 'head' | 'frames' | 'over' = 'waiting';
 
-  constructor(port: MemberPort, feed: MessagePort) {
+  constructor(port: MemberPort, asker: Asker, feed: MessagePort) {
     this.#port = port;
+    this.#asker = asker;
     this.#feed = feed;
     feed.on('message', (taken: EncodeTaken) => {
       if (this.#state === 'waiting') this.#open();
@@ -141,7 +145,8 @@ class StateFeed implements StreamWaiter {
 
   #open(): void {
     this.#state = 'head';
-    this.#streamId = this.#port.openStream(Method.Snapshot, false, this);
+    const { caller, ofServer } = this.#asker;
+    this.#streamId = this.#port.openStream(Method.Snapshot, false, this, caller, ofServer);
     this.#port.credit(this.#streamId, furtherAheadBytes);
   }
 

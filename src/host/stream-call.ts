@@ -17,10 +17,10 @@ export class StreamCall implements CallListener, StreamWaiter {
   readonly #streamId: number;
   #ended = false;
 
-  constructor(call: Call, method: Method, port: MemberPort) {
+  constructor(call: Call, method: Method, port: MemberPort, caller: Uint8Array | undefined) {
     this.#call = call;
     this.#port = port;
-    this.#streamId = port.openStream(method, call.metadata.get('hasleader') === 'true', this);
+    this.#streamId = port.openStream(method, call.metadata.get('hasleader') === 'true', this, caller);
   }
 
   // What the client sends and what becomes of its call (CallListener).

@@ -87,3 +87,16 @@ export interface RestoredSnapshot {
   readonly revision: number;
   readonly bytes: number;
 }
+
+/** A password becomes its bcrypt text. */
+export interface HashPasswordTask {
+  readonly password: string;
+  /** The logarithm of the rounds, 4 to 31. */
+  readonly cost: number;
+}
+
+/** Whether a password is the one that a bcrypt text was made of. */
+export interface ComparePasswordTask {
+  readonly password: string;
+  readonly hash: string;
+}

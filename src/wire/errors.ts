@@ -141,6 +141,9 @@ const ROWS = {
   HealthUnknownService: [76, GrpcCode.NotFound, 'unknown service'],
   Undecodable: [77, GrpcCode.Internal, 'grpc: error unmarshalling request: '],
 
+  /** A login where only the key that reads signed tokens is known. */
+  VerifyOnlyKey: [80, GrpcCode.Unknown, 'auth: token signing attempted with verify-only key'],
+
   // Our own, where etcd passes on what the operating system said. Completed by the detail.
   DefragmentFailed: [90, GrpcCode.Unknown, 'kvorum: defragment failed: '],
 } as const satisfies Record<string, readonly [number, GrpcCode, string]>;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { crc32c } from '../../src/base/crc32c.js';
+import { crc32c, crc32cBehind } from '../../src/base/crc32c.js';
 
 /** The definition, one bit at a time. */
 function reference(bytes: Uint8Array): number {
@@ -79,5 +79,17 @@ test('random lengths, offsets and splits agree with the definition', () => {
     const part = bytes.subarray(from, from + below(round % 2 === 0 ? 400 : 8_000));
     const split = below(part.length + 1);
     assert.equal(crc32c(part.subarray(split), crc32c(part.subarray(0, split))), reference(part));
+  }
+});
+
+test('a checksum behind something else is known without the bytes', () => {
+  const bytes = pseudoRandomBytes(70_000);
+  for (const length of [0, 1, 2, 17, 255, 256, 257, 1_000, 65_535, 65_536, 65_793]) {
+    const part = bytes.subarray(3, 3 + length);
+    for (const previous of [0, 1, 0x80000000, 0xffffffff, 0x12345678]) {
+      for (const former of [0, 0xffffffff, 0x9e3779b1]) {
+        assert.equal(crc32cBehind(previous, crc32c(part, former), former, length), crc32c(part, previous));
+      }
+    }
   }
 });

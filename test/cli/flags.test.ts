@@ -20,6 +20,9 @@ test('every flag is an environment variable, but not both at once', () => {
   const options = clusterOptions(readFlags([], environment), [1, 2, 3]);
   assert.equal(options.electionTimeoutMs, 2000);
   assert.equal(options.maxTxnOps, 7);
+  const auth = { ETCD_AUTH_TOKEN: 'simple', ETCD_AUTH_TOKEN_TTL: '5', ETCD_BCRYPT_COST: '4' };
+  const { authToken, authTokenTtlSeconds, bcryptCost } = clusterOptions(readFlags([], auth), [1, 2, 3]);
+  assert.deepEqual([authToken, authTokenTtlSeconds, bcryptCost], ['simple', 5, 4]);
   assert.throws(() => readFlags(['--election-timeout=1'], environment), /conflicting environment variable/);
   assert.deepEqual(unknownVariables({ ...environment, ETCD_NONSENSE: '1' }), ['ETCD_NONSENSE']);
 });

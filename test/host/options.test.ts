@@ -43,6 +43,18 @@ test('defaults are etcd’s', () => {
   assert.equal(resolveOptions({ dataDir: 'somewhere' }).settings.durable, true);
 });
 
+test('auth: etcd’s three flags', () => {
+  assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10 });
+  const { settings, auth } = resolveOptions({ authToken: 'jwt,sign-method=HS256,priv-key=k', bcryptCost: 4 });
+  assert.deepEqual([settings.authToken, auth.tokens?.method, auth.bcryptCost], ['jwt', 'HS256', 4]);
+  const ttl = (seconds: number): number =>
+    resolveOptions({ authTokenTtlSeconds: seconds }).settings.authTokenTtlSeconds;
+  assert.deepEqual([ttl(0), ttl(7)], [300, 7]);
+  assert.match(refusal({ authTokenTtlSeconds: -1 }), /--auth-token-ttl must be a whole number of at least 1, not -1/);
+  assert.match(refusal({ authToken: 'jwt' }), /--auth-token: invalid auth signature method/);
+  for (const bcryptCost of [3, 32, 4.5]) assert.match(refusal({ bcryptCost }), /--bcrypt-cost .* from 4 to 31/);
+});
+
 test('auto compaction: hours, durations and revisions, as etcd reads them', () => {
   const retention = (mode: 'periodic' | 'revision', text: string): number =>
     resolveOptions({ autoCompactionMode: mode, autoCompactionRetention: text }).settings.autoCompaction.retention;

@@ -5,6 +5,7 @@
  * that a caller who keeps a view too long sees it change under its hands.
  */
 import assert from 'node:assert/strict';
+import { crc32c } from '../../src/base/crc32c.js';
 import type { RecordVisitor, Revision } from '../../src/member/mvcc/storage.js';
 
 interface StoredRecord {
@@ -99,7 +100,7 @@ export class MemoryStateStore {
     const length = records.length;
     for (let at = this.#position(from.main, from.sub); at < length; at += 1) {
       const { main, sub, tombstone, value } = records[at]!;
-      if (!visit(main, sub, tombstone, this.#lend(value))) return;
+      if (!visit(main, sub, tombstone, this.#lend(value), crc32c(value, at), at)) return;
       assert.equal(records.length, length, 'the visitor leaves the store alone');
     }
   }

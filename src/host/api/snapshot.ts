@@ -10,6 +10,7 @@ import { promisify } from 'node:util';
 import { type EtcdErrorCode, etcdError, GrpcCode } from '../../wire/errors.js';
 import { encode } from '../../wire/schema.js';
 import type { Call, CallListener } from '../grpc/call.js';
+import type { Asker } from '../member-call.js';
 import type { MemberPort } from '../member-port.js';
 import { SnapshotFailure, type Spooled, spoolSnapshot } from '../snapshots.js';
 
@@ -23,21 +24,23 @@ const readFile = promisify(read);
 /** What answers the call; a gRPC call or what stands for one in this process. */
 export type SnapshotAnswer = Pick<Call, 'sendMessage' | 'end'>;
 
-/** Answers a Snapshot call with a snapshot of the member behind `port`. */
-export function openSnapshot(call: SnapshotAnswer, port: MemberPort): CallListener {
-  return new SnapshotCall(call, port);
+/** Answers a Snapshot call with a snapshot of the member behind `port`, which looks whether `asker` may have one. */
+export function openSnapshot(call: SnapshotAnswer, port: MemberPort, asker: Asker): CallListener {
+  return new SnapshotCall(call, port, asker);
 }
 
 class SnapshotCall implements CallListener {
   readonly #call: SnapshotAnswer;
   readonly #port: MemberPort;
+  readonly #asker: Asker;
   readonly #gone = new AbortController();
   #begun = false;
   #drained: (() => void) | undefined;
 
-  constructor(call: SnapshotAnswer, port: MemberPort) {
+  constructor(call: SnapshotAnswer, port: MemberPort, asker: Asker) {
     this.#call = call;
     this.#port = port;
+    this.#asker = asker;
   }
 
   /** The request says nothing. */
@@ -64,7 +67,7 @@ class SnapshotCall implements CallListener {
 
   async #answer(): Promise<void> {
     try {
-      const spooled = await spoolSnapshot(this.#port, this.#gone.signal);
+      const spooled = await spoolSnapshot(this.#port, this.#asker, this.#gone.signal);
       try {
         await this.#send(spooled);
       } finally {

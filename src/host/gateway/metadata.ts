@@ -20,6 +20,7 @@ const general: ReadonlySet<string> = new Set([
 ]);
 
 export class GatewayMetadata implements Metadata {
+  memo: unknown = undefined;
   readonly #pairs: readonly HeaderPair[];
 
   constructor(headers: readonly HeaderPair[]) {

@@ -36,6 +36,8 @@ export interface Metadata {
   getBytes(name: string): Uint8Array | undefined;
   /** The names that were sent, each once. */
   names(): string[];
+  /** What the service has made of it. Calls that share a head share the metadata, and with it this. */
+  memo?: unknown;
 }
 
 /** Who called. */

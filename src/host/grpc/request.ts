@@ -64,6 +64,7 @@ function isGrpc(contentType: string): boolean {
 
 /** Metadata over the fields as HPACK decoded them. */
 class FieldMetadata implements Metadata {
+  memo: unknown = undefined;
   readonly #fields: readonly HeaderField[];
 
   constructor(fields: readonly HeaderField[]) {

@@ -11,7 +11,7 @@
  * The small tables are read when the hash begins, the records in slices up to the revision of that moment.
  */
 import { compareBytes, utf8Encode } from '../../base/bytes.js';
-import { crc32c } from '../../base/crc32c.js';
+import { crc32c, crc32cBehind } from '../../base/crc32c.js';
 import { RecordWalk } from '../mvcc/record-walk.js';
 import { type MvccStorage, revisionBytes, writeRevision } from '../mvcc/storage.js';
 
@@ -61,11 +61,10 @@ export class BackendHashJob {
 
   /** Looks at up to `recordsMax` records; the hash when that was the last slice. */
   step(recordsMax: number): number | undefined {
-    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value) => {
+    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value, checksum, seed) => {
       const key = tombstone ? this.#tombstoneKey : this.#key;
       writeRevision(key, main, sub);
-      this.#add(key);
-      this.#add(value);
+      this.#crc = crc32cBehind(crc32c(key, this.#crc), checksum, seed, value.length);
     });
     if (!isLast) return undefined;
     for (const [bucket, pairs] of this.#behind) this.#addBucket(bucket, pairs);

@@ -50,10 +50,11 @@ export class CompactionJob {
   step(recordsMax: number): KvHash | undefined {
     this.#keepsAny ??= this.#keepsAnything();
     const doomed: Doomed[] = [];
-    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value) => {
+    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value, checksum, seed) => {
       const kept = this.#visit(main, sub, tombstone, value);
       if (!kept) doomed.push({ main, sub, tombstone });
-      if (this.#counts(main, tombstone, kept)) this.#hasher.add(main, sub, tombstone, value);
+      if (!this.#counts(main, tombstone, kept)) return;
+      this.#hasher.add(main, sub, tombstone, value.length, checksum, seed);
     });
     for (const { main, sub, tombstone } of doomed) this.#mvcc.storage.deleteRecord(main, sub, tombstone);
     if (!isLast) return undefined;

@@ -14,7 +14,7 @@
  */
 
 import { utf8Encode } from '../../base/bytes.js';
-import { crc32c } from '../../base/crc32c.js';
+import { crc32c, crc32cBehind } from '../../base/crc32c.js';
 import type { KeyIndex } from './key-index.js';
 import type { Mvcc } from './mvcc.js';
 import { recordKey } from './record.js';
@@ -42,10 +42,11 @@ export class RecordHasher {
     return this.#crc;
   }
 
-  add(main: number, sub: number, tombstone: boolean, value: Uint8Array): void {
+  /** A record of which a walk told: its value was summed up when it was read, once is enough. */
+  add(main: number, sub: number, tombstone: boolean, valueBytes: number, checksum: number, seed: number): void {
     const key = tombstone ? this.#tombstoneKey : this.#key;
     writeRevision(key, main, sub);
-    this.#crc = crc32c(value, crc32c(key, this.#crc));
+    this.#crc = crc32cBehind(crc32c(key, this.#crc), checksum, seed, valueBytes);
   }
 }
 
@@ -75,8 +76,9 @@ export class HashJob {
 
   /** Looks at up to `recordsMax` records; the result when that was the last slice. */
   step(recordsMax: number): KvHash | undefined {
-    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value) => {
-      if (this.#counts(main, sub, tombstone, value)) this.#hasher.add(main, sub, tombstone, value);
+    const isLast = this.#walk.step(recordsMax, (main, sub, tombstone, value, checksum, seed) => {
+      if (!this.#counts(main, sub, tombstone, value)) return;
+      this.#hasher.add(main, sub, tombstone, value.length, checksum, seed);
     });
     if (!isLast) return undefined;
     return { hash: this.#hasher.value, compactRevision: this.#compactRevision, revision: this.#revision };

@@ -4,13 +4,13 @@
  *
  *     step(recordsMax, visit) ... step(recordsMax, visit) ─> true: that was the last slice
  */
-import type { MvccStorage, Revision } from './storage.js';
+import type { MvccStorage, RecordVisitor, Revision } from './storage.js';
 
 /** A slice ends after this many bytes of values, whatever the number of records: about two milliseconds. */
 const SLICE_BYTES_MAX = 1 << 20;
 
 /** `value` is valid during the call only; the store must not be changed meanwhile. */
-export type WalkVisitor = (main: number, sub: number, tombstone: boolean, value: Uint8Array) => void;
+export type WalkVisitor = (...record: Parameters<RecordVisitor>) => void;
 
 export class RecordWalk {
   readonly #storage: Pick<MvccStorage, 'scanRecords'>;
@@ -28,7 +28,7 @@ export class RecordWalk {
     let records = 0;
     let bytes = 0;
     let paused = false;
-    this.#storage.scanRecords(this.#next, (main, sub, tombstone, value) => {
+    this.#storage.scanRecords(this.#next, (main, sub, tombstone, value, checksum, seed) => {
       if (main > this.#lastMain) return false;
       if (records === recordsMax || bytes >= SLICE_BYTES_MAX) {
         this.#next = { main, sub };
@@ -37,7 +37,7 @@ export class RecordWalk {
       }
       records += 1;
       bytes += value.length;
-      visit(main, sub, tombstone, value);
+      visit(main, sub, tombstone, value, checksum, seed);
       return true;
     });
     return !paused;

@@ -16,8 +16,18 @@ export interface Revision {
   readonly sub: number;
 }
 
-/** False stops the scan. `value` is valid during the call only. */
-export type RecordVisitor = (main: number, sub: number, tombstone: boolean, value: Uint8Array) => boolean;
+/**
+ * False stops the scan. `value` is valid during the call only; `checksum` is crc32c(value, seed), which the store has
+ * verified.
+ */
+export type RecordVisitor = (
+  main: number,
+  sub: number,
+  tombstone: boolean,
+  value: Uint8Array,
+  checksum: number,
+  seed: number,
+) => boolean;
 
 /** The part of the state store that MVCC uses; see there for what each promises. */
 export interface MvccStorage {

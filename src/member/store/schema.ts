@@ -144,6 +144,11 @@ export function unseal(stored: Uint8Array, seed: number): Uint8Array {
   throw new StorageError(StorageErrorKind.Corrupt, `a stored value of ${stored.length} bytes fails its checksum`);
 }
 
+/** The checksum of a stored value, which holds: crc32c of the rest behind its seed. */
+export function checksumOf(stored: Uint8Array): number {
+  return readChecksum(stored, stored.length - CHECKSUM_BYTES);
+}
+
 function writeChecksum(target: Uint8Array, at: number, checksum: number): void {
   target[at] = checksum;
   target[at + 1] = checksum >>> 8;

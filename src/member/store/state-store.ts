@@ -21,6 +21,7 @@ import { RecordBuffer } from './record-buffer.js';
 import {
   APPLIED_KEY,
   CHECKSUM_BYTES,
+  checksumOf,
   decodeSmall,
   END_KEY,
   encodeSmallValue,
@@ -68,8 +69,15 @@ export interface Revision {
 /** Told after every commit which keys of the tree were there before and are changed or gone. */
 export type CommitFollower = (keys: readonly Uint8Array[]) => void;
 
-/** False stops the scan. `value` is valid during the call only. */
-export type RecordVisitor = (main: number, sub: number, tombstone: boolean, value: Uint8Array) => boolean;
+/** False stops the scan. `value` is valid during the call only; `checksum` is crc32c(value, seed), and verified. */
+export type RecordVisitor = (
+  main: number,
+  sub: number,
+  tombstone: boolean,
+  value: Uint8Array,
+  checksum: number,
+  seed: number,
+) => boolean;
 
 interface SmallChange {
   readonly treeKey: Uint8Array;
@@ -189,14 +197,18 @@ export class StateStore {
       const main = mainOf(key);
       const sub = subOf(key);
       if (this.#deletions.size > 0 && this.#deletions.has(deletionKey(main, sub))) return true;
-      going = visit(main, sub, isTombstone(key), unseal(stored, recordSeed(main, sub)));
+      const seed = recordSeed(main, sub);
+      going = visit(main, sub, isTombstone(key), unseal(stored, seed), checksumOf(stored), seed);
       return going;
     });
     const records = this.#records;
     for (let at = records.position(from.main, from.sub); going && at < records.length; at += 1) {
-      const value = withoutChecksum(records.values[at]);
-      if (value === undefined) continue;
-      going = visit(records.mains[at]!, records.subs[at]!, records.tombstones[at]!, value);
+      const sealed = records.values[at];
+      const value = withoutChecksum(sealed);
+      if (sealed === undefined || value === undefined) continue;
+      const main = records.mains[at]!;
+      const sub = records.subs[at]!;
+      going = visit(main, sub, records.tombstones[at]!, value, checksumOf(sealed), recordSeed(main, sub));
     }
   }
 

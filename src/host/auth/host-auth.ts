@@ -1,0 +1,25 @@
+/**
+ * What the host needs for its part of auth, made once a cluster.
+ */
+import type { JwtTokens } from './jwt.js';
+import type { TokenOptions } from './token-options.js';
+
+/** The host's part of a cluster's options. */
+export interface AuthSettings {
+  readonly tokens: TokenOptions;
+  readonly bcryptCost: number;
+}
+
+export interface HostAuth {
+  /** Signed tokens; undefined: the members give simple ones. */
+  readonly tokens: JwtTokens | undefined;
+  readonly bcryptCost: number;
+}
+
+/** Reads the keys, if there are any to read. Rejects with StartError. */
+export async function prepareAuth({ tokens, bcryptCost }: AuthSettings): Promise<HostAuth> {
+  if (tokens === undefined) return { tokens, bcryptCost };
+  // Loaded when asked for: a cluster with simple tokens starts without it.
+  const { JwtTokens } = await import('./jwt.js');
+  return { tokens: new JwtTokens(tokens), bcryptCost };
+}
