@@ -165,7 +165,9 @@ export class Attacker {
     if (type === FrameType.Headers) {
       this.#decoder.decode(payload, 0, payload.length, { field: ({ name, value }) => fields.push([name, value]) });
     }
-    if (type === FrameType.Headers || type === FrameType.Goaway || type === FrameType.RstStream) {
+    // After an early answer comes RST_STREAM with NO_ERROR: it tells nothing.
+    const isReset = type === FrameType.RstStream && readUint32(payload, 0) !== 0;
+    if (type === FrameType.Headers || type === FrameType.Goaway || isReset) {
       this.#words = wordsOf(received, fields);
     }
   }
