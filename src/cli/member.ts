@@ -12,11 +12,13 @@ import { connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { freePeerUrl } from '../host/options.js';
 import { defaultEndpoints, type Printer, readArgs } from './arguments.js';
+import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
 
 export const memberUsage = [
   'usage: kvorum member add [--learner] [--peer-urls URL,…] [--endpoints HOST:PORT,…]',
   '       kvorum member remove|promote ID [--endpoints HOST:PORT,…]',
   '       kvorum member list [--endpoints HOST:PORT,…]',
+  `       with auth on also: ${credentialsUsage}`,
   '',
 ].join('\n');
 
@@ -24,6 +26,7 @@ const options = {
   endpoints: { type: 'string', default: defaultEndpoints },
   learner: { type: 'boolean', default: false },
   'peer-urls': { type: 'string' },
+  ...credentialOptions,
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
@@ -44,7 +47,8 @@ export async function memberCommand(args: readonly string[], print: Printer): Pr
   const isKnown = verb === 'add' || verb === 'list' || verb === 'remove' || verb === 'promote';
   const idsWanted = verb === 'remove' || verb === 'promote' ? 1 : 0;
   if (!isKnown || ids.length !== idsWanted) throw new StartError(memberUsage.trimEnd());
-  const client = connect({ endpoints: values.endpoints.split(',') });
+  const credentials = await readCredentials(values, process.env, askAtTerminal());
+  const client = connect({ endpoints: values.endpoints.split(','), ...credentials });
   try {
     if (verb === 'add') await add(client, values['peer-urls']?.split(','), values.learner, print);
     else if (verb === 'list') for (const member of await client.memberList()) print.out(`${lineOf(member)}\n`);

@@ -3,14 +3,16 @@
  */
 import { readFileSync } from 'node:fs';
 import { EtcdError } from '../client/client.js';
-import { connect, type TlsOptions } from '../client/connect.js';
+import { type ConnectOptions, connect, type TlsOptions } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { NewFile, SnapshotFile } from '../snapshot/file.js';
 import { SnapshotError } from '../snapshot/schema.js';
 import { megabytes, oneFile, type Printer, ProgressLine, readArgs } from './arguments.js';
+import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
 
 export const saveUsage = [
   '       kvorum snapshot save FILE [--endpoints HOST:PORT] [--cacert FILE] [--cert FILE] [--key FILE]',
+  `                                 ${credentialsUsage}`,
 ];
 
 const endpointDefault = '127.0.0.1:2379';
@@ -20,6 +22,7 @@ const options = {
   cacert: { type: 'string' },
   cert: { type: 'string' },
   key: { type: 'string' },
+  ...credentialOptions,
 } as const;
 
 /** Runs the verb; the exit code. */
@@ -39,16 +42,21 @@ export async function saveCommand(args: readonly string[], print: Printer): Prom
       ['key', values.key],
     ].flatMap(([name, file]) => (file === undefined ? [] : [[name, readPem(file)]])),
   );
-  const version = await download(path, endpoints[0] as string, tls, print);
+  const server: ConnectOptions = {
+    endpoints,
+    ...(Object.keys(tls).length > 0 ? { tls } : {}),
+    ...(await readCredentials(values, process.env, askAtTerminal())),
+  };
+  const version = await download(path, server, print);
   print.out(`Snapshot saved at ${path}\n${version === '' ? '' : `Server version ${version}\n`}`);
   return 0;
 }
 
 /** The version the server says the file is of. */
-async function download(path: string, endpoint: string, tls: TlsOptions, print: Printer): Promise<string> {
+async function download(path: string, server: ConnectOptions, print: Printer): Promise<string> {
   const file = newFile(path);
   try {
-    const client = connect({ endpoints: endpoint, ...(Object.keys(tls).length > 0 ? { tls } : {}) });
+    const client = connect(server);
     let version = '';
     let position = 0;
     const progress = new ProgressLine(print, `saving ${path}`);

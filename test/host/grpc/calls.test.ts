@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Call, CallListener, CancelReason } from '../../../src/host/grpc/call.js';
+import { GrpcCounts } from '../../../src/host/grpc/counts.js';
 import { Deadlines } from '../../../src/host/grpc/deadlines.js';
 import { HeldBytes } from '../../../src/host/grpc/held-bytes.js';
 import { acceptCall, type CallContext } from '../../../src/host/grpc/server-call.js';
@@ -71,6 +72,7 @@ class Server {
       deadlines: this.deadlines,
       clock: () => this.peer.nowMs,
       receiveBytesMax: 1_000,
+      counts: new GrpcCounts(),
       service: call => {
         const heard = new Heard(call);
         this.calls.push(heard);
