@@ -4,8 +4,8 @@
  * A peer that stays below them is served whatever it does; one that goes above loses a stream or its connection, and
  * costs the others nothing. The defaults let real clients through with room to spare (a storm of watch cancellations, a
  * window update per frame, a bandwidth probe per reply) and stop the known attacks: rapid reset (CVE-2023-44487), its
- * server-made sister (CVE-2025-8671), CONTINUATION floods (CVE-2024-27316), the floods of CVE-2019-9511 to -9518, and SETTINGS of
- * thousands of entries (CVE-2020-11080).
+ * server-made sister (CVE-2025-8671), CONTINUATION floods (CVE-2024-27316), the floods of CVE-2019-9511 to -9518, and
+ * SETTINGS of thousands of entries (CVE-2020-11080).
  */
 
 export interface Http2Limits {
