@@ -62,6 +62,7 @@ export class Endpoint {
     this.#plainHttp = new PlainHttp({
       access: http,
       gateway: http.enableGrpcGateway ? gateway : undefined,
+      commonNames: auth.commonNames,
       member: () => this.#handle,
     });
   }

@@ -412,7 +412,8 @@ export class Member implements Turning {
     const reply = applier.apply(entry, request, raft.term, wanted);
     this.#publisher.applied(request.field, proposal !== undefined);
     const { field } = request;
-    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
+    const isPublic = field === InternalField.Alarm || field === InternalField.ClusterVersionSet || isAuthField(field);
+    if (isPublic) this.#publishApplied();
     if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
     if (isAuthField(field) && this.#callers.changed()) this.#watches.rightsChanged();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
@@ -471,6 +472,7 @@ export class Member implements Turning {
     const { applier, members } = this.#open.state;
     const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
     this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
+    this.#cells.set(Cell.authEnabled, applier.auth.enabled ? 1 : 0);
     const types = applier.alarmTypes();
     const alarms = types.reduce((mask, type) => mask | alarmBit(type), 0);
     if (alarms === this.#cells.get(Cell.alarms)) return;
