@@ -13,6 +13,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Peer } from '../grpc/call.js';
+import { peerCommonName } from '../tls/peer-certificate.js';
 import { BodyGate } from './body-gate.js';
 import { type BodyListener, drainBytes, type Exchange, type HeaderPair } from './exchange.js';
 
@@ -75,7 +76,8 @@ export function headersOf(request: IncomingMessage): HeaderPair[] {
 
 /** Who sits at the other end of a socket. */
 export function peerOf(socket: Socket): Peer {
-  return { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName: undefined };
+  const commonName = peerCommonName(socket);
+  return { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName };
 }
 
 function beginAnew(server: Server, request: IncomingMessage, socket: Socket, head: Buffer): void {
