@@ -112,23 +112,26 @@ test('a snapshot while everybody writes is the store at one revision, and a clie
   });
   using remote = connect({ endpoints: cluster.endpoints });
   const newest = () => Math.max(0, ...values.keys());
-  for (let round = 0; round < 3; round += 1) {
-    while (newest() < 400 * (round + 1)) await client.get('w0');
-    const acknowledged = newest();
-    const file = join(base, `live-${round}.db`);
-    const { revision } = await cluster.snapshot(file);
-    assert.ok(revision >= acknowledged, 'what was acknowledged before is in it');
-    const puts = putsOf(file);
-    assert.equal(puts.size, revision - 1, 'every revision up to its own, and none beyond');
-    for (const [at, value] of puts) if (values.has(at)) assert.equal(value, values.get(at));
-    const streamed = join(base, `remote-${round}.db`);
-    const pieces: Uint8Array[] = [];
-    for await (const { bytes } of remote.snapshot()) pieces.push(bytes);
-    writeFileSync(streamed, Buffer.concat(pieces));
-    assert.ok(putsOf(streamed).size >= 400 * (round + 1));
+  try {
+    for (let round = 0; round < 3; round += 1) {
+      while (newest() < 400 * (round + 1)) await client.get('w0');
+      const acknowledged = newest();
+      const file = join(base, `live-${round}.db`);
+      const { revision } = await cluster.snapshot(file);
+      assert.ok(revision >= acknowledged, 'what was acknowledged before is in it');
+      const puts = putsOf(file);
+      assert.equal(puts.size, revision - 1, 'every revision up to its own, and none beyond');
+      for (const [at, value] of puts) if (values.has(at)) assert.equal(value, values.get(at));
+      const streamed = join(base, `remote-${round}.db`);
+      const pieces: Uint8Array[] = [];
+      for await (const { bytes } of remote.snapshot()) pieces.push(bytes);
+      writeFileSync(streamed, Buffer.concat(pieces));
+      assert.ok(putsOf(streamed).size >= 400 * (round + 1));
+    }
+  } finally {
+    going = false;
+    await Promise.all(writers);
   }
-  going = false;
-  await Promise.all(writers);
 });
 
 test('a snapshot that is given up, or that loses its member, leaves nothing behind and takes nothing down', async () => {
