@@ -214,6 +214,7 @@ async function applyCost(directory: string): Promise<number> {
         storage,
         members: unused,
         minimumLeaseTtlSeconds: 2,
+        authTokenTtlSeconds: 300,
       }),
   );
   const request = newInternalRequest();

@@ -82,6 +82,7 @@ const applier = new Applier({
     applyDowngrade: () => {},
   },
   minimumLeaseTtlSeconds: 2,
+  authTokenTtlSeconds: 300,
 });
 
 const prng = new Prng(1);

@@ -19,6 +19,7 @@ export function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
 }
 
 export {
+  type AuthStatus,
   type Bytes,
   type CallOptions,
   ClosedError,
@@ -34,6 +35,8 @@ export {
   type Lock,
   type LockOptions,
   OwnershipLostError,
+  type Permission,
+  type PermissionType,
   type Range,
   type SnapshotPiece,
   type Transaction,
@@ -45,5 +48,8 @@ export {
 export { type ConnectOptions, connect, type TlsOptions } from './client/connect.js';
 export type { AddMemberOptions, Cluster, ClusterMember } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
-export type { ClusterOptions, LogLevel } from './host/options.js';
+export type { LogFormat, LogLevel } from './host/logger.js';
+export type { ClusterOptions } from './host/options.js';
 export type { SavedSnapshot } from './host/snapshots.js';
+export type { ClientCredentials } from './host/tls/auto.js';
+export type { ClusterTlsOptions } from './host/tls/settings.js';

@@ -48,6 +48,7 @@ const pureFolders = [
   'src/member/mvcc',
   'src/member/watch',
   'src/member/lease',
+  'src/member/auth',
   'src/host/http2',
   'src/snapshot',
 ];

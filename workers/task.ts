@@ -3,10 +3,12 @@
  * first of them, not with the pool.
  */
 import type {
+  CertificateTask,
   ComparePasswordTask,
   EncodedSnapshot,
   EncodeTask,
   HashPasswordTask,
+  IssuedCertificates,
   RestoredSnapshot,
   RestoreTask,
   TaskOutcome,
@@ -18,6 +20,10 @@ export async function encodeSnapshot(task: EncodeTask): Promise<TaskOutcome<Enco
 
 export async function restoreSnapshot(task: RestoreTask): Promise<TaskOutcome<RestoredSnapshot>> {
   return (await import('../src/tasks/restore-snapshot.js')).restoreSnapshot(task);
+}
+
+export async function issueCertificates(task: CertificateTask): Promise<TaskOutcome<IssuedCertificates>> {
+  return { value: await (await import('../src/tasks/certificates.js')).issueCertificates(task) };
 }
 
 export async function hashPassword(task: HashPasswordTask): Promise<string> {

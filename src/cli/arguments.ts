@@ -10,6 +10,9 @@ export interface Printer {
   error(text: string): void;
 }
 
+/** Where a cluster is looked for that nobody named: etcd's own development ports. */
+export const defaultEndpoints = '127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379';
+
 /** Reads a verb's flags and positionals; throws StartError with one line. */
 export function readArgs<Options extends NonNullable<ParseArgsConfig['options']>>(
   args: readonly string[],

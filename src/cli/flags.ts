@@ -6,7 +6,9 @@
  */
 import { StartError } from '../host/data-directory.js';
 import { parseDurationMs } from '../host/duration.js';
-import { type ClusterOptions, type LogLevel, logLevels } from '../host/options.js';
+import { logFormats, logLevels } from '../host/logger.js';
+import type { ClusterOptions } from '../host/options.js';
+import type { ClusterTlsOptions } from '../host/tls/settings.js';
 
 type FlagKind = 'text' | 'number' | 'duration' | 'boolean';
 
@@ -26,7 +28,13 @@ export const flags: readonly Flag[] = [
     name: 'listen-client-urls',
     kind: 'text',
     placeholder: 'U1,U2,…',
-    help: 'one URL per member; port 0 picks a free port (default http://127.0.0.1:2379, :22379, :32379)',
+    help: 'one URL per member; port 0 picks a free port (default http://127.0.0.1:2379, :22379, :32379; https with TLS)',
+  },
+  {
+    name: 'advertise-client-urls',
+    kind: 'text',
+    placeholder: 'U1,U2,…',
+    help: 'what the members tell clients, one URL per member (default: where they listen)',
   },
   { name: 'initial-cluster-token', kind: 'text', placeholder: 'TOKEN', help: 'enters the ids (default etcd-cluster)' },
   { name: 'heartbeat-interval', kind: 'number', placeholder: 'MS', help: 'default 100' },
@@ -125,6 +133,49 @@ export const flags: readonly Flag[] = [
     help: 'how long such a ping may stay unanswered (default 20s)',
   },
   { name: 'enable-grpc-gateway', kind: 'boolean', placeholder: '', help: 'the JSON API under /v3/ (default true)' },
+  {
+    name: 'metrics',
+    kind: 'text',
+    placeholder: 'LEVEL',
+    help: 'basic, or extensive: with how long calls take (default basic)',
+  },
+  {
+    name: 'listen-metrics-urls',
+    kind: 'text',
+    placeholder: 'U1,U2,…',
+    help: 'one more URL per member, for its /metrics and health checks only',
+  },
+  { name: 'cert-file', kind: 'text', placeholder: 'FILE', help: 'certificate of the client endpoints, PEM' },
+  { name: 'key-file', kind: 'text', placeholder: 'FILE', help: 'its key' },
+  { name: 'client-cert-auth', kind: 'boolean', placeholder: '', help: 'let in only clients with a certificate' },
+  { name: 'trusted-ca-file', kind: 'text', placeholder: 'FILE', help: 'authorities whose clients are let in, PEM' },
+  { name: 'client-crl-file', kind: 'text', placeholder: 'FILE', help: 'client certificates that are revoked' },
+  {
+    name: 'client-cert-allowed-hostname',
+    kind: 'text',
+    placeholder: 'H1,H2,…',
+    help: 'let in only clients whose certificate is for one of these names',
+  },
+  {
+    name: 'auto-tls',
+    kind: 'boolean',
+    placeholder: '',
+    help: 'make an authority and certificates for server and clients, kept in the data directory',
+  },
+  {
+    name: 'self-signed-cert-validity',
+    kind: 'number',
+    placeholder: 'YEARS',
+    help: 'how long those are valid (default 1)',
+  },
+  {
+    name: 'cipher-suites',
+    kind: 'text',
+    placeholder: 'S1,S2,…',
+    help: "TLS 1.2 suites by Go's names (default: the good)",
+  },
+  { name: 'tls-min-version', kind: 'text', placeholder: 'VERSION', help: 'TLS1.2 or TLS1.3 (default TLS1.2)' },
+  { name: 'tls-max-version', kind: 'text', placeholder: 'VERSION', help: 'TLS1.2 or TLS1.3 (default: the newest)' },
   { name: 'backup-dir', kind: 'text', placeholder: 'DIR', help: 'where snapshot files are written in the background' },
   { name: 'backup-interval', kind: 'duration', placeholder: 'TIME', help: 'how often (default 1h)' },
   { name: 'backup-retention', kind: 'number', placeholder: 'N', help: 'how many of them are kept (default 24)' },
@@ -147,6 +198,13 @@ export const flags: readonly Flag[] = [
     placeholder: 'LEVEL',
     help: 'debug, info, warn, error, panic, fatal (default info)',
   },
+  {
+    name: 'log-format',
+    kind: 'text',
+    placeholder: 'FORMAT',
+    help: 'json or console (default console on a terminal, json elsewhere)',
+  },
+  { name: 'log-outputs', kind: 'text', placeholder: 'O1,O2,…', help: 'stderr, stdout or files (default stderr)' },
   { name: 'help', kind: 'boolean', placeholder: '', help: 'print this text' },
   { name: 'version', kind: 'boolean', placeholder: '', help: 'print the version' },
 ];
@@ -203,15 +261,13 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
   const urls = values.get('listen-client-urls')?.split(',');
   const members = numberOf(values, 'members') ?? urls?.length ?? 3;
   const dataDir = values.get('data-dir') ?? (ephemeral ? undefined : 'kvorum.data');
-  const level = values.get('log-level') ?? 'info';
-  if (!(logLevels as readonly string[]).includes(level)) {
-    throw new StartError(`--log-level ${level} is not one of ${logLevels.join(', ')}`);
-  }
   const options: Record<string, unknown> = {
     members,
     dataDir,
     ephemeral: ephemeral ? true : undefined,
     listenClientUrls: urls,
+    advertiseClientUrls: listOf(values, 'advertise-client-urls'),
+    tls: tlsOf(values),
     ports: urls === undefined ? defaultPorts.slice(0, members) : undefined,
     token: values.get('initial-cluster-token'),
     heartbeatIntervalMs: numberOf(values, 'heartbeat-interval'),
@@ -236,13 +292,17 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     grpcKeepaliveMinTimeMs: durationOf(values, 'grpc-keepalive-min-time'),
     grpcKeepaliveIntervalMs: durationOf(values, 'grpc-keepalive-interval'),
     grpcKeepaliveTimeoutMs: durationOf(values, 'grpc-keepalive-timeout'),
+    metrics: values.get('metrics'),
+    listenMetricsUrls: listOf(values, 'listen-metrics-urls'),
     backupDir: values.get('backup-dir'),
     backupIntervalMs: durationOf(values, 'backup-interval'),
     backupRetention: numberOf(values, 'backup-retention'),
     authToken: values.get('auth-token'),
     authTokenTtlSeconds: numberOf(values, 'auth-token-ttl'),
     bcryptCost: numberOf(values, 'bcrypt-cost'),
-    logLevel: level as LogLevel,
+    logLevel: choiceOf(values, 'log-level', logLevels) ?? 'info',
+    logFormat: choiceOf(values, 'log-format', logFormats),
+    logOutputs: listOf(values, 'log-outputs'),
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClusterOptions;
 }
@@ -276,6 +336,14 @@ function numberOf(values: FlagValues, name: string): number | undefined {
   return Number(text);
 }
 
+function choiceOf<Choice extends string>(values: FlagValues, name: string, choices: readonly Choice[]) {
+  const text = values.get(name);
+  if (text === undefined) return undefined;
+  const choice = choices.find(other => other === text);
+  if (choice === undefined) throw new StartError(`--${name} ${text} is not one of ${choices.join(', ')}`);
+  return choice;
+}
+
 /** Milliseconds of a duration in Go's syntax: `100ms`, `1m30s`; a plain 0 is no time. */
 function durationOf(values: FlagValues, name: string): number | undefined {
   const text = values.get(name);
@@ -285,6 +353,25 @@ function durationOf(values: FlagValues, name: string): number | undefined {
     throw new StartError(`--${name} is a duration like 500ms, 10s or 1m30s, not ${text}`);
   }
   return durationMs;
+}
+
+/** TLS of the client endpoints; undefined when no flag speaks of it. */
+function tlsOf(values: FlagValues): ClusterTlsOptions | undefined {
+  const options: Record<string, unknown> = {
+    certFile: values.get('cert-file'),
+    keyFile: values.get('key-file'),
+    clientCertAuth: optionalBooleanOf(values, 'client-cert-auth'),
+    trustedCaFile: values.get('trusted-ca-file') || undefined,
+    clientCrlFile: values.get('client-crl-file') || undefined,
+    clientCertAllowedHostname: listOf(values, 'client-cert-allowed-hostname'),
+    selfSignedCertValidity: numberOf(values, 'self-signed-cert-validity'),
+    cipherSuites: listOf(values, 'cipher-suites'),
+    tlsMinVersion: values.get('tls-min-version'),
+    tlsMaxVersion: values.get('tls-max-version'),
+  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const autoTls = booleanOf(values, 'auto-tls');
+  return autoTls || given.length > 0 ? { ...Object.fromEntries(given), autoTls } : undefined;
 }
 
 /** etcd's feature gates that mean something here; the others are known by name and ignored. */

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * The `kvorum` command: `kvorum [start] [flags]`, `kvorum member add|remove|promote|list`,
- * `kvorum snapshot save|status|check|restore FILE`.
+ * `kvorum snapshot save|status|check|restore FILE`, `kvorum dashboards --out DIR`.
  *
  * A start-up problem is one line on stderr that names the fix, and exit code 1.
  */
@@ -25,8 +25,13 @@ async function main(args: string[]): Promise<void> {
     process.exitCode = await memberCommand(rest, { out: print, error: text => void process.stderr.write(text) });
     return;
   }
+  if (verb === 'dashboards') {
+    const { dashboardsCommand } = await import('./dashboards.js');
+    process.exitCode = await dashboardsCommand(rest, { out: print, error: text => void process.stderr.write(text) });
+    return;
+  }
   if (verb !== 'start')
-    throw new StartError(`unknown command ${verb}; there are start, member and snapshot, see kvorum --help`);
+    throw new StartError(`unknown command ${verb}; there are start, member, snapshot, dashboards, see kvorum --help`);
   const values = readFlags(
     rest.map(argument => (argument === '-h' ? '--help' : argument)),
     process.env,
@@ -51,6 +56,7 @@ function helpText(): string {
     '       kvorum snapshot status FILE [-w simple|json|fields|table]',
     '       kvorum snapshot save FILE [--endpoints HOST:PORT]',
     '       kvorum snapshot restore FILE --data-dir DIR [--members N]',
+    '       kvorum dashboards --out DIR [--endpoints HOST:PORT,…]',
     '',
     ...rows.map(([left, help]) => `${(left as string).padEnd(width)}${help}`),
     '',

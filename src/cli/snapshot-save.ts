@@ -1,25 +1,26 @@
 /**
  * `kvorum snapshot save FILE`: the snapshot of a running server, kvorum or etcd, as a file that is whole or not there.
  */
-import { readFileSync } from 'node:fs';
 import { EtcdError } from '../client/client.js';
-import { connect, type TlsOptions } from '../client/connect.js';
+import { type ConnectOptions, connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { NewFile, SnapshotFile } from '../snapshot/file.js';
 import { SnapshotError } from '../snapshot/schema.js';
 import { megabytes, oneFile, type Printer, ProgressLine, readArgs } from './arguments.js';
+import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
+import { tlsFlags, tlsOptionsOf, tlsUsage } from './tls.js';
 
 export const saveUsage = [
-  '       kvorum snapshot save FILE [--endpoints HOST:PORT] [--cacert FILE] [--cert FILE] [--key FILE]',
+  `       kvorum snapshot save FILE [--endpoints HOST:PORT] ${tlsUsage}`,
+  `                                 ${credentialsUsage}`,
 ];
 
 const endpointDefault = '127.0.0.1:2379';
 
 const options = {
   endpoints: { type: 'string', default: endpointDefault },
-  cacert: { type: 'string' },
-  cert: { type: 'string' },
-  key: { type: 'string' },
+  ...tlsFlags,
+  ...credentialOptions,
 } as const;
 
 /** Runs the verb; the exit code. */
@@ -32,23 +33,22 @@ export async function saveCommand(args: readonly string[], print: Printer): Prom
       `snapshot must be requested to one selected node, not multiple [${endpoints.join(' ')}]; name one with --endpoints`,
     );
   }
-  const tls: TlsOptions = Object.fromEntries(
-    [
-      ['ca', values.cacert],
-      ['cert', values.cert],
-      ['key', values.key],
-    ].flatMap(([name, file]) => (file === undefined ? [] : [[name, readPem(file)]])),
-  );
-  const version = await download(path, endpoints[0] as string, tls, print);
+  const tls = tlsOptionsOf(values, process.env);
+  const server: ConnectOptions = {
+    endpoints,
+    ...(tls === undefined ? {} : { tls }),
+    ...(await readCredentials(values, process.env, askAtTerminal())),
+  };
+  const version = await download(path, server, print);
   print.out(`Snapshot saved at ${path}\n${version === '' ? '' : `Server version ${version}\n`}`);
   return 0;
 }
 
 /** The version the server says the file is of. */
-async function download(path: string, endpoint: string, tls: TlsOptions, print: Printer): Promise<string> {
+async function download(path: string, server: ConnectOptions, print: Printer): Promise<string> {
   const file = newFile(path);
   try {
-    const client = connect({ endpoints: endpoint, ...(Object.keys(tls).length > 0 ? { tls } : {}) });
+    const client = connect(server);
     let version = '';
     let position = 0;
     const progress = new ProgressLine(print, `saving ${path}`);
@@ -88,14 +88,6 @@ function newFile(path: string): NewFile {
     return new NewFile(path);
   } catch (error) {
     throw new StartError(`cannot write ${path}: ${(error as NodeJS.ErrnoException).code}`);
-  }
-}
-
-function readPem(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new StartError(`cannot read ${path}: ${(error as NodeJS.ErrnoException).code}`);
   }
 }
 

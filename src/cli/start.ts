@@ -29,8 +29,9 @@ function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number)
     {
       members: cluster.members.map(({ name, id, endpoint }) => ({ name, id, endpoint })),
       leader: cluster.leader()?.name,
-      dataDir: cluster.dataDir,
-      tookMs,
+      'data-dir': cluster.dataDir,
+      ...(cluster.tls === undefined ? {} : { tls: cluster.tls.files }),
+      took: `${tookMs}ms`,
     },
     'ready to serve client requests',
   );
@@ -39,6 +40,8 @@ function logReady(cluster: Cluster, warnings: readonly string[], tookMs: number)
 function summary(cluster: Cluster, warnings: readonly string[], ephemeral: boolean, tookMs: number): string {
   const leader = cluster.leader();
   const addresses = cluster.endpoints.map(endpoint => endpoint.replace('http://', ''));
+  const files = cluster.tls?.files;
+  const credentials = files === undefined ? '' : ` --cacert=${files.ca} --cert=${files.cert} --key=${files.key}`;
   return [
     `kvorum is ready after ${tookMs} ms`,
     '',
@@ -47,7 +50,7 @@ function summary(cluster: Cluster, warnings: readonly string[], ephemeral: boole
     ),
     '',
     `  data      ${cluster.dataDir}${ephemeral ? ' (removed on exit)' : ''}`,
-    `  connect   etcdctl --endpoints=${addresses.join(',')} put greeting hello`,
+    `  connect   etcdctl --endpoints=${addresses.join(',')}${credentials} put greeting hello`,
     '  stop      Ctrl-C',
     ...warnings.map(warning => `  warning   ${warning}`),
     '',

@@ -45,6 +45,11 @@ export interface Channel {
   unary(method: Method, request: Uint8Array, options?: CallOptions): Promise<Uint8Array>;
   /** Opens a stream. Failures, that of connecting too, come to `listener.end`, never before this returns. */
   stream(method: Method, listener: StreamListener, options?: StreamOptions): ClientStream;
+  /**
+   * Whether a stream, or what was asked for on it, was refused for the login of the channel alone: whoever opens it again
+   * does so with another login. Absent where there are no logins.
+   */
+  isLoginRefusal?(error: EtcdError, stream: ClientStream | undefined): boolean;
   /** Ends every call and stream with ClosedError, and all later ones; absent where the owner closes it otherwise. */
   close?(): void;
 }

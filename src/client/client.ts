@@ -16,6 +16,7 @@
 import { EMPTY_BYTES } from '../base/bytes.js';
 import { Method } from '../wire/methods.js';
 import { decode, encode, type Message } from '../wire/schema.js';
+import { Auth, Roles, Users } from './auth.js';
 import type { CallOptions, Channel } from './channel.js';
 import { Election } from './election.js';
 import { LeaseKeeper } from './keep-alive.js';
@@ -56,6 +57,7 @@ import { readSnapshot, type SnapshotPiece } from './snapshot.js';
 import { decodeTxnResult, encodeTxn, type Transaction, type TxnResult } from './transaction.js';
 import { Watch, type WatchOptions } from './watch.js';
 
+export type { Auth, AuthStatus, Permission, PermissionType, Roles, Users } from './auth.js';
 export { type CallOptions, type Channel, EtcdError } from './channel.js';
 export type { CampaignOptions, Election, Leadership } from './election.js';
 export { ClosedError, CompactedError, LeaseLostError } from './errors.js';
@@ -118,10 +120,17 @@ export interface Member {
 export class EtcdClient {
   /** What carries the calls. */
   readonly channel: Channel;
+  /** Users, roles and auth as a whole; see auth.ts. */
+  readonly auth: Auth;
+  readonly user: Users;
+  readonly role: Roles;
   readonly #keeper: LeaseKeeper;
 
   constructor(channel: Channel) {
     this.channel = channel;
+    this.auth = new Auth(channel);
+    this.user = new Users(channel);
+    this.role = new Roles(channel);
     this.#keeper = new LeaseKeeper(channel);
   }
 

@@ -5,6 +5,8 @@
  *     const client = connect({ endpoints: ['10.0.0.1:2379', '10.0.0.2:2379'], tls: { ca, cert, key } });
  *     await client.put('greeting', 'hello');
  *     client.close();
+ *
+ * With `username` and `password` it logs in before its first call, and again when its token is over.
  */
 import { EtcdClient } from './client.js';
 import { type ConnectOptions, RemoteChannel } from './remote.js';

@@ -5,6 +5,7 @@ import type * as Grpc from '@grpc/grpc-js';
 import { GrpcCode } from '../wire/errors.js';
 import { EtcdError } from './channel.js';
 import type { TlsOptions } from './remote.js';
+import { noToken } from './session.js';
 
 /** The connection is asked for a sign of life this often while calls run; etcd servers refuse less than 5 s. */
 const keepAliveTimeMs = 10_000;
@@ -34,13 +35,15 @@ export class Endpoint {
   readonly address: string;
   readonly #client: Grpc.Client;
   readonly #metadata: Grpc.Metadata;
+  /** The token in it. */
+  #token = noToken;
 
   constructor(grpc: typeof Grpc, address: string, tls: TlsOptions | undefined) {
-    const { isSecure, target } = parseAddress(address);
-    const credentials =
-      tls !== undefined || isSecure
-        ? grpc.credentials.createSsl(bufferOf(tls?.ca), bufferOf(tls?.key), bufferOf(tls?.cert))
-        : grpc.credentials.createInsecure();
+    const { isSecure = tls !== undefined, target } = parseAddress(address);
+    const verify = { rejectUnauthorized: tls?.insecureSkipVerify !== true };
+    const credentials = isSecure
+      ? grpc.credentials.createSsl(bufferOf(tls?.ca), bufferOf(tls?.key), bufferOf(tls?.cert), verify)
+      : grpc.credentials.createInsecure();
     const names =
       tls?.serverName === undefined
         ? {}
@@ -83,7 +86,7 @@ export class Endpoint {
   async whyNot(): Promise<string> {
     const never = new AbortController().signal;
     const path = '/grpc.health.v1.Health/Check';
-    const outcome = await this.unary(path, Buffer.alloc(0), Date.now() + diagnosisMs, never);
+    const outcome = await this.unary(path, Buffer.alloc(0), noToken, Date.now() + diagnosisMs, never);
     if (!(outcome instanceof CallFailure) || outcome.code !== GrpcCode.Unavailable) return 'no answer in time';
     return /Last error: (?:Error: )?(.*?)\.? Resolution note/s.exec(outcome.message)?.[1] ?? outcome.message;
   }
@@ -92,6 +95,7 @@ export class Endpoint {
   unary(
     path: string,
     request: Buffer,
+    token: string,
     deadlineMs: number | undefined,
     signal: AbortSignal,
   ): Promise<Uint8Array | CallFailure> {
@@ -99,7 +103,7 @@ export class Endpoint {
       if (signal.aborted) return reject(signal.reason as Error);
       const options = deadlineMs === undefined ? {} : { deadline: deadlineMs };
       const call = this.#client.makeUnaryRequest(
-        ...([path, asItIs, asItIs, request, this.#metadata, options] as const),
+        ...([path, asItIs, asItIs, request, this.#metadataOf(token), options] as const),
         (error: Grpc.ServiceError | null, answer?: Buffer) => {
           signal.removeEventListener('abort', onAbort);
           resolve(error === null ? (answer as Buffer) : new CallFailure(error));
@@ -121,6 +125,16 @@ export class Endpoint {
   close(): void {
     this.#client.close();
   }
+
+  /** One for all calls with the same token. */
+  #metadataOf(token: string): Grpc.Metadata {
+    if (token !== this.#token) {
+      this.#token = token;
+      this.#metadata.remove('token');
+      if (token !== noToken) this.#metadata.set('token', token);
+    }
+    return this.#metadata;
+  }
 }
 
 function asItIs(bytes: Buffer): Buffer {
@@ -131,11 +145,11 @@ function bufferOf(pem: string | Uint8Array | undefined): Buffer | null {
   return pem === undefined ? null : Buffer.from(pem);
 }
 
-/** What an endpoint's address means; throws TypeError when it is none. */
-export function parseAddress(address: string): { isSecure: boolean; target: string } {
+/** What an endpoint's address means, `isSecure` if it says so; throws TypeError when it is none. */
+export function parseAddress(address: string): { isSecure: boolean | undefined; target: string } {
   const match = /^(?:(https?):\/\/)?(\[[0-9a-fA-F:.%]+\]|[^\s/:[\]]+)(?::(\d+))?\/?$/.exec(address.trim());
   if (match === null)
     throw new TypeError(`connect: not an endpoint: "${address}" (wanted: host:port, http://host:port)`);
   const [, scheme, host, port = portDefault] = match;
-  return { isSecure: scheme === 'https', target: `dns:${host}:${port}` };
+  return { isSecure: scheme === undefined ? undefined : scheme === 'https', target: `dns:${host}:${port}` };
 }

@@ -9,10 +9,13 @@ import { GrpcCode } from '../wire/errors.js';
 import { ProtoError } from '../wire/proto.js';
 import { type ClientStream, EtcdError, type StreamListener } from './channel.js';
 import { CallFailure, type Endpoint } from './endpoint.js';
+import { noToken } from './session.js';
 
 export class RemoteStream implements ClientStream {
   /** Where it runs; undefined: nowhere yet. */
   endpoint: Endpoint | undefined;
+  /** What it was opened with. */
+  token = noToken;
   readonly #listener: StreamListener;
   readonly #onOver: (error: EtcdError | undefined) => void;
   #call: Grpc.ClientDuplexStream<Buffer, Buffer> | undefined;
@@ -27,8 +30,9 @@ export class RemoteStream implements ClientStream {
     this.#onOver = onOver;
   }
 
-  open(endpoint: Endpoint, path: string, metadata: Grpc.Metadata): void {
+  open(endpoint: Endpoint, path: string, token: string, metadata: Grpc.Metadata): void {
     if (this.#over) return;
+    this.token = token;
     const call = endpoint.stream(path, metadata);
     this.endpoint = endpoint;
     this.#call = call;

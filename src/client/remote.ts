@@ -7,11 +7,14 @@
  *   - looks for an endpoint, whatever it is: nothing was sent yet;
  *   - is sent again after Unavailable when it only reads. A write is not: it may have been done.
  * Streams are never opened a second time here: only their users know where to go on.
+ * With a user's name and password every call carries a token, and a call that was refused for its token alone is made
+ * again with another.
  */
 import { setMaxListeners } from 'node:events';
 import type * as Grpc from '@grpc/grpc-js';
 import { EtcdErrorCode, GrpcCode } from '../wire/errors.js';
 import { Method, methodByNumber } from '../wire/methods.js';
+import { decode, encode } from '../wire/schema.js';
 import {
   type CallOptions,
   type Channel,
@@ -24,6 +27,7 @@ import { Endpoint, parseAddress } from './endpoint.js';
 import { ClosedError, tableError } from './errors.js';
 import { RemoteStream } from './remote-stream.js';
 import { backoffMs, orAborted, pause, Scope } from './scope.js';
+import { noToken, Session } from './session.js';
 
 /** What the client's end of TLS needs; PEM text or bytes. Without `ca` the system's certificate authorities count. */
 export interface TlsOptions {
@@ -33,13 +37,20 @@ export interface TlsOptions {
   readonly key?: string | Uint8Array;
   /** The name the server's certificate must have; default: the endpoint's host. */
   readonly serverName?: string;
+  /** Take any certificate the server shows. For tests: whoever answers is believed to be the server. */
+  readonly insecureSkipVerify?: boolean;
 }
 
 export interface ConnectOptions {
   /** `host:port`, `http://host:port` or `https://host:port`; the first that takes connections is used. */
   readonly endpoints: string | readonly string[];
-  /** TLS for all endpoints; `https://` alone asks for it with the system's authorities. */
+  /**
+   * TLS for all endpoints but those that say `http://`; `https://` alone asks for it with the system's authorities.
+   */
   readonly tls?: TlsOptions;
+  /** Whom to log in as, where auth is on; the password is kept for the next login. */
+  readonly username?: string;
+  readonly password?: string;
   /** How long a call looks for a server; default 5000. */
   readonly connectTimeoutMs?: number;
 }
@@ -65,7 +76,12 @@ const reads: ReadonlySet<number> = new Set([
   Method.RoleList,
   Method.Leader,
   Method.HealthCheck,
+  // One login more changes nothing for anybody.
+  Method.Authenticate,
 ]);
+
+/** How often a call is made again with another token: users may change while it is under way. */
+const renewalsMax = 3;
 
 export class RemoteChannel implements Channel {
   readonly #options: ConnectOptions;
@@ -73,6 +89,8 @@ export class RemoteChannel implements Channel {
   readonly #closing = new AbortController();
   readonly #enders = new Set<(error: EtcdError) => void>();
   #endpoints: readonly Endpoint[] = [];
+  /** Undefined: calls go without a token. */
+  readonly #session: Session | undefined;
   #loading: Promise<typeof Grpc> | undefined;
   #current = 0;
 
@@ -83,16 +101,23 @@ export class RemoteChannel implements Channel {
     if (addresses.length === 0) throw new TypeError('connect: endpoints is empty');
     for (const address of addresses) parseAddress(address);
     setMaxListeners(0, this.#closing.signal);
+    const { username, password = '' } = options;
+    if (username !== undefined) this.#session = new Session(() => this.#logIn(username, password));
   }
 
   unary(method: Method, request: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
     // A copy: the caller may use its bytes again before the call is sent.
-    return this.#unary(method, Buffer.from(request), options);
+    return this.#unary(method, Buffer.from(request), options, this.#session);
+  }
+
+  isLoginRefusal(error: EtcdError, stream: ClientStream | undefined): boolean {
+    return stream instanceof RemoteStream && this.#session?.isRefusal(error, stream.token) === true;
   }
 
   stream(method: Method, listener: StreamListener, options: StreamOptions = {}): ClientStream {
     const stream = new RemoteStream(listener, error => {
       this.#enders.delete(stream.fail);
+      if (error !== undefined) this.isLoginRefusal(error, stream);
       if (error?.code === GrpcCode.Unavailable && stream.endpoint !== undefined) this.#leave(stream.endpoint);
     });
     this.#enders.add(stream.fail);
@@ -108,7 +133,18 @@ export class RemoteChannel implements Channel {
     for (const endpoint of this.#endpoints) endpoint.close();
   }
 
-  async #unary(method: Method, request: Buffer, options: CallOptions | undefined): Promise<Uint8Array> {
+  async #logIn(name: string, password: string): Promise<string> {
+    const request = encode('etcdserverpb.AuthenticateRequest', { name, password });
+    const response = await this.#unary(Method.Authenticate, Buffer.from(request), undefined, undefined);
+    return decode('etcdserverpb.AuthenticateResponse', response).token;
+  }
+
+  async #unary(
+    method: Method,
+    request: Buffer,
+    options: CallOptions | undefined,
+    session: Session | undefined,
+  ): Promise<Uint8Array> {
     if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
     const scope = new Scope(options);
     // Not by the signal's own list of listeners: adding to that takes the longer, the more there are.
@@ -117,10 +153,12 @@ export class RemoteChannel implements Channel {
     const deadlineMs = options?.timeoutMs === undefined ? undefined : Date.now() + options.timeoutMs;
     const giveUpAtMs = performance.now() + this.#connectTimeoutMs;
     try {
-      for (let attempt = 0; ; attempt++) {
+      for (let attempt = 0, renewals = 0; ; attempt++) {
+        const token = await tokenOf(session, scope.signal);
         const endpoint = await this.#connected(giveUpAtMs, scope.signal);
-        const outcome = await endpoint.unary(pathOf(method), request, deadlineMs, scope.signal);
+        const outcome = await endpoint.unary(pathOf(method), request, token, deadlineMs, scope.signal);
         if (outcome instanceof Uint8Array) return outcome;
+        if (session?.isRefusal(outcome, token) === true && renewals++ < renewalsMax) continue;
         if (outcome.code !== GrpcCode.Unavailable) throw uniform(outcome);
         this.#leave(endpoint);
         const again = outcome.neverSent || reads.has(method);
@@ -136,10 +174,12 @@ export class RemoteChannel implements Channel {
   async #openStream(stream: RemoteStream, method: Method, options: StreamOptions): Promise<void> {
     const grpc = await this.#load();
     if (options.elsewhere === true) this.#current = (this.#current + 1) % this.#endpoints.length;
+    const token = await tokenOf(this.#session, this.#closing.signal);
     const endpoint = await this.#connected(performance.now() + this.#connectTimeoutMs, this.#closing.signal);
     const metadata = new grpc.Metadata();
+    if (token !== noToken) metadata.set('token', token);
     if (options.requireLeader === true) metadata.set('hasleader', 'true');
-    stream.open(endpoint, pathOf(method), metadata);
+    stream.open(endpoint, pathOf(method), token, metadata);
   }
 
   /** An endpoint that has a connection. Rejects with Unavailable when none could be had in time. */
@@ -190,6 +230,11 @@ export class RemoteChannel implements Channel {
 
 function endpointsOf({ endpoints }: ConnectOptions): readonly string[] {
   return typeof endpoints === 'string' ? endpoints.split(',') : endpoints;
+}
+
+async function tokenOf(session: Session | undefined, signal: AbortSignal): Promise<string> {
+  const token = session?.token() ?? noToken;
+  return typeof token === 'string' ? token : await orAborted(token, signal);
 }
 
 function pathOf(method: Method): string {

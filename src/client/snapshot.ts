@@ -8,7 +8,7 @@
 import { EMPTY_BYTES } from '../base/bytes.js';
 import { Method } from '../wire/methods.js';
 import { decode } from '../wire/schema.js';
-import type { CallOptions, Channel, EtcdError } from './channel.js';
+import type { CallOptions, Channel, ClientStream, EtcdError, StreamListener } from './channel.js';
 import { Scope } from './scope.js';
 
 /** Pieces that may wait for their reader before the server is asked to stop for a while. */
@@ -28,8 +28,10 @@ export async function* readSnapshot(channel: Channel, options?: CallOptions): As
   const pieces: SnapshotPiece[] = [];
   let end: { error: EtcdError | undefined } | undefined;
   let wake = (): void => {};
-  const stream = channel.stream(Method.Snapshot, {
+  let isBegun = false;
+  const listener: StreamListener = {
     message(bytes) {
+      isBegun = true;
       const { blob, remaining_bytes: remaining, version } = decode('etcdserverpb.SnapshotResponse', bytes);
       pieces.push({ bytes: blob, remainingBytes: Number(remaining), version });
       if (pieces.length === waitingMax) stream.pause();
@@ -39,13 +41,18 @@ export async function* readSnapshot(channel: Channel, options?: CallOptions): As
       end = { error };
       wake();
     },
-  });
+  };
+  const open = (): ClientStream => {
+    const opened = channel.stream(Method.Snapshot, listener);
+    opened.send(EMPTY_BYTES);
+    opened.halfClose();
+    return opened;
+  };
+  let stream = open();
   const onAbort = (): void => wake();
   scope.signal.addEventListener('abort', onAbort);
   try {
-    stream.send(EMPTY_BYTES);
-    stream.halfClose();
-    for (;;) {
+    for (let renewals = 0; ; ) {
       scope.signal.throwIfAborted();
       const piece = pieces.shift();
       if (piece !== undefined) {
@@ -53,7 +60,12 @@ export async function* readSnapshot(channel: Channel, options?: CallOptions): As
         yield piece;
         continue;
       }
-      if (end?.error !== undefined) throw end.error;
+      if (end?.error !== undefined) {
+        const mayRenew = !isBegun && renewals++ === 0 && channel.isLoginRefusal?.(end.error, stream) === true;
+        if (!mayRenew) throw end.error;
+        end = undefined;
+        stream = open();
+      }
       if (end !== undefined) return;
       await new Promise<void>(resolve => {
         wake = resolve;

@@ -20,7 +20,7 @@
  */
 import { GrpcCode } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
-import type { CallOptions, Channel, ClientStream } from './channel.js';
+import type { CallOptions, Channel, ClientStream, EtcdError } from './channel.js';
 import { ClosedError } from './errors.js';
 import type { Range } from './ranges.js';
 import type { ResponseHeader } from './results.js';
@@ -59,6 +59,9 @@ interface Queued {
 const queueBytesMax = 1024 * 1024;
 /** What a batch costs beyond its message. */
 const batchOverheadBytes = 512;
+
+/** Logins in a row that did not help. */
+const renewalsMax = 5;
 
 const passing: ReadonlySet<number> = new Set([GrpcCode.Unavailable, GrpcCode.Internal, GrpcCode.Canceled]);
 
@@ -143,7 +146,7 @@ export class Watch implements AsyncIterable<WatchEvent>, Disposable {
     this.#fragmentsBytes = 0;
     const listener = {
       message: (bytes: Uint8Array): void => this.#message(bytes),
-      end: (error: Error | undefined): void => this.#ended(error),
+      end: (error: EtcdError | undefined): void => this.#ended(error),
     };
     const { requireLeader = true } = this.#options;
     this.#stream = this.#channel.stream(Method.Watch, listener, { requireLeader });
@@ -159,7 +162,7 @@ export class Watch implements AsyncIterable<WatchEvent>, Disposable {
       return this.#finish(error as Error);
     }
     const { header } = response;
-    if (response.isCanceled) return this.#finish(cancelError(response));
+    if (response.isCanceled) return this.#refused(cancelError(response));
     if (response.isCreated) {
       this.#attempt = 0;
       if (this.#next === 0) this.#next = header.revision + 1;
@@ -226,11 +229,27 @@ export class Watch implements AsyncIterable<WatchEvent>, Disposable {
     else if (this.#retry === undefined) this.#open();
   }
 
-  #ended(error: Error | undefined): void {
+  /** The watcher was ended, not the stream. */
+  #refused(error: EtcdError): void {
+    if (!this.#mayRenew(error)) return this.#finish(error);
+    this.#stream?.cancel();
+    this.#openLater();
+  }
+
+  #ended(error: EtcdError | undefined): void {
     if (this.#over) return;
+    const isPassing = passing.has(error?.code ?? GrpcCode.Unavailable) && !(error instanceof ClosedError);
+    if (error !== undefined && !isPassing && !this.#mayRenew(error)) return this.#finish(error);
+    this.#openLater();
+  }
+
+  /** Whether another login may help; one that never does is not made for ever. */
+  #mayRenew(error: EtcdError): boolean {
+    return this.#attempt < renewalsMax && this.#channel.isLoginRefusal?.(error, this.#stream) === true;
+  }
+
+  #openLater(): void {
     this.#stream = undefined;
-    const code = error === undefined ? GrpcCode.Unavailable : (error as { code?: number }).code;
-    if (error instanceof ClosedError || !passing.has(code ?? GrpcCode.Unknown)) return this.#finish(error);
     const delayMs = backoffMs(this.#attempt);
     this.#attempt += 1;
     this.#retry = setTimeout(() => {

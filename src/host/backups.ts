@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { makeDirectories, StartError } from './data-directory.js';
-import { type BackupCounts, backupCountsOf } from './metrics.js';
+import { type BackupCounts, backupCountsOf } from './metrics/backup-counts.js';
 import type { SavedSnapshot } from './snapshots.js';
 
 export interface BackupSettings {
@@ -92,7 +92,8 @@ export class Backups {
       this.#counts.saved += 1;
       this.#counts.lastSavedSeconds = Date.now() / 1_000;
       this.#counts.lastBytes = bytes;
-      this.#logger.info({ path, bytes, revision, tookMs: Math.round(performance.now() - startedMs) }, 'backup saved');
+      const took = `${Math.round(performance.now() - startedMs)}ms`;
+      this.#logger.info({ path, bytes, revision, took }, 'backup saved');
       this.#prune();
       return true;
     } catch (error) {

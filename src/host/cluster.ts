@@ -26,7 +26,7 @@ import { type ClusterDescription, DataDirectory, StartError } from './data-direc
 import { exposureWarning } from './edge.js';
 import { Endpoint } from './endpoint.js';
 import { inProcessClient } from './in-process.js';
-import { createLogger } from './logger.js';
+import { type Log, openLog } from './logger.js';
 import { serverAsks } from './member-call.js';
 import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
@@ -39,10 +39,13 @@ import {
   peerUrl,
   type ResolvedOptions,
   resolveOptions,
+  unusedTlsWarnings,
 } from './options.js';
 import { type AddMemberOptions, Roster } from './roster.js';
 import { type SavedSnapshot, saveSnapshot } from './snapshots.js';
 import { type ClusterMember, closeGraceMs, Supervised } from './supervised.js';
+import type { ClientCredentials } from './tls/auto.js';
+import type { OpenTls } from './tls/open.js';
 
 export type { AddMemberOptions } from './roster.js';
 export type { ClusterMember } from './supervised.js';
@@ -53,30 +56,28 @@ const readyTimeoutMs = 30_000;
 export class Cluster {
   readonly members: readonly ClusterMember[];
   readonly dataDir: string;
+  /** What a client needs, if the certificates were made here (`tls: true`, --auto-tls): in PEM, and as files. */
+  readonly tls: ClientCredentials | undefined;
   readonly logger: Logger;
   readonly #auth: HostAuth;
   readonly #directory: DataDirectory;
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
   readonly #doorbell: Doorbell;
+  readonly #log: Log;
   #backups: Backups | undefined;
   #closing: Promise<void> | undefined;
   #draining: Promise<void> = Promise.resolve();
 
-  private constructor(
-    directory: DataDirectory,
-    resolved: ResolvedOptions,
-    auth: HostAuth,
-    founding: Founding,
-    logger: Logger,
-  ) {
+  private constructor({ directory, resolved, auth, founding, tls, log }: ClusterParts) {
     this.#auth = auth;
+    const { logger } = log;
     const hostDoorbell = createDoorbell();
     const mesh = new Mesh();
     const seat = (identity: MemberIdentity, endpoint: Endpoint): Supervised =>
       seatMember({ directory, resolved, founding, mesh, hostDoorbell, logger, roster }, identity, endpoint);
     const roster = new Roster(
-      { directory, resolved, auth, mesh, logger, client: this.client(), seat },
+      { directory, resolved, auth, mesh, logger, tls, client: this.client(), seat },
       founding.description,
     );
     this.#directory = directory;
@@ -84,6 +85,8 @@ export class Cluster {
     this.#supervised = roster.members;
     this.#doorbell = new Doorbell(hostDoorbell);
     this.logger = logger;
+    this.#log = log;
+    this.tls = tls?.credentials;
     this.dataDir = directory.path;
     this.members = roster.members;
     for (const { identity, endpoint } of founding.seats) seat(identity, endpoint);
@@ -92,8 +95,9 @@ export class Cluster {
   /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const resolved = resolveOptions(options);
+    const log = openLog(resolved.log);
+    const { logger } = log;
     const threads = Array.from({ length: resolved.members }, (_, position) => new MemberThread(position));
-    const logger = createLogger(resolved.logLevel);
     const ephemeral = resolved.dataDir === undefined;
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
     const endpoints: Endpoint[] = [];
@@ -108,12 +112,15 @@ export class Cluster {
       }
       directory = DataDirectory.open(path, { ephemeral });
       const addresses = addressesOf(resolved, directory.describe());
-      for (const address of addresses) {
-        endpoints.push(await Endpoint.bind(address, resolved.settings, resolved.http, auth));
+      const tls = await tlsFor(resolved, addresses, directory, logger);
+      for (const warning of unusedTlsWarnings(options, resolved)) logger.warn(warning);
+      const { settings, http, listenMetrics } = resolved;
+      for (const [at, address] of addresses.entries()) {
+        endpoints.push(await Endpoint.bind(address, settings, http, auth, tls, listenMetrics[at]));
       }
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
-      const cluster = new Cluster(directory, resolved, auth, founding, logger);
+      const cluster = new Cluster({ directory, resolved, auth, founding, tls, log });
       const surplus = threads.splice(cluster.members.length);
       await Promise.all([cluster.#boot(threads), ...surplus.map(thread => thread.abandon())]);
       cluster.#roster.founded();
@@ -124,6 +131,7 @@ export class Cluster {
       await Promise.all(threads.map(thread => thread.abandon()));
       for (const endpoint of endpoints) await endpoint.close(0);
       directory?.close();
+      log.close();
       // Nothing has run on what was restored: the same call is to be possible again.
       if (isRestored && endpoints.length < resolved.listen.length) rmSync(path, { recursive: true, force: true });
       throw error;
@@ -277,6 +285,7 @@ export class Cluster {
     await this.#stopMembers();
     this.#directory.close();
     this.logger.info('closed');
+    this.#log.close();
   }
 
   async #stopMembers(): Promise<void> {
@@ -295,12 +304,34 @@ function foundingMember(position: number): { name: string; peerUrls: string[] } 
   return { name: memberName(position), peerUrls: [peerUrl(position)] };
 }
 
+/** What the endpoints serve TLS with; undefined: none of them does. */
+async function tlsFor(
+  { tls, advertise = [] }: ResolvedOptions,
+  addresses: readonly ListenAddress[],
+  directory: DataDirectory,
+  logger: Logger,
+): Promise<OpenTls | undefined> {
+  if (tls === undefined) return undefined;
+  const { openTls } = await import('./tls/open.js');
+  const hosts = [...addresses.map(({ host }) => host), ...advertise.map(url => parseClientUrl(url).host)];
+  return openTls(tls, hosts, directory.path, logger);
+}
+
 /** Makes the data directory that the cluster is going to open. */
 async function restoreFor(resolved: ResolvedOptions, file: string, dataDir: string): Promise<void> {
   const { restoreSnapshot } = await import('./restore.js');
   const members = resolved.listen.map((_, at) => foundingMember(at));
   const { durable, quotaBackendBytes } = resolved.settings;
   await restoreSnapshot({ file, dataDir, members, token: resolved.token, durable, quotaBackendBytes });
+}
+
+interface ClusterParts {
+  readonly directory: DataDirectory;
+  readonly resolved: ResolvedOptions;
+  readonly auth: HostAuth;
+  readonly founding: Founding;
+  readonly tls: OpenTls | undefined;
+  readonly log: Log;
 }
 
 interface Founding {
@@ -315,7 +346,8 @@ interface Founding {
 /** Where the members of now listen: the founding ones that are left, then the added ones. */
 function addressesOf(resolved: ResolvedOptions, known: ClusterDescription | undefined): ListenAddress[] {
   const left = resolved.listen.filter((_, at) => !(known?.removed ?? []).includes(known?.members[at]?.id ?? ''));
-  return [...left, ...(known?.added ?? []).map(({ clientUrl }) => parseClientUrl(clientUrl))];
+  const secure = resolved.secureAdded;
+  return [...left, ...(known?.added ?? []).map(({ clientUrl }) => ({ ...parseClientUrl(clientUrl), secure }))];
 }
 
 function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: readonly Endpoint[]): Founding {
@@ -356,7 +388,8 @@ function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endp
   const seats = [...left, ...added.map(member => ({ ...member, id: BigInt(`0x${member.id}`) }))].map(
     ({ id, name, peerUrls }, at) => {
       const endpoint = endpoints[at] as Endpoint;
-      return { identity: { id, name, peerUrls, clientUrls: [endpoint.url] }, endpoint };
+      const advertised = resolved.advertise?.[identities.findIndex(founder => founder.id === id)];
+      return { identity: { id, name, peerUrls, clientUrls: [advertised ?? endpoint.url] }, endpoint };
     },
   );
   return { clusterId: ids.clusterId, identities, seats, description };

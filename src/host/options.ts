@@ -4,6 +4,7 @@
  * Every refusal is a StartError of one line that names the option and the way out; where etcd refuses the same thing,
  * the text is etcd's.
  */
+
 import type { MemberSettings } from '../transport/control.js';
 import type { AuthSettings } from './auth/host-auth.js';
 import { parseTokenOptions, type TokenOptions } from './auth/token-options.js';
@@ -12,6 +13,8 @@ import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
 import { type EdgeOptions, edgeLimits } from './edge.js';
 import type { Http2Limits } from './http2/limits.js';
+import type { LogFormat, LogLevel, LogSettings } from './logger.js';
+import type { ClusterTlsOptions } from './tls/settings.js';
 
 export interface ClusterOptions extends EdgeOptions {
   /** Number of members, 1 to 7; default 3. */
@@ -30,8 +33,15 @@ export interface ClusterOptions extends EdgeOptions {
   readonly backupRetention?: number;
   /** Client port of each member on 127.0.0.1; 0 picks a free one. Default: free ones. */
   readonly ports?: readonly number[];
-  /** Client URL of each member (http://host:port); instead of `ports`. */
+  /** Client URL of each member (http://host:port, https://host:port); instead of `ports`. */
   readonly listenClientUrls?: readonly string[];
+  /** Client URL that each member tells clients; default: where it listens. */
+  readonly advertiseClientUrls?: readonly string[];
+  /**
+   * TLS on client endpoints: on all of them, or with `listenClientUrls` on those that say https. `true` makes certificates:
+   * see `Cluster.tls`.
+   */
+  readonly tls?: boolean | ClusterTlsOptions;
   /** etcd's --initial-cluster-token; enters the cluster and member ids. Default `etcd-cluster`. */
   readonly token?: string;
   readonly heartbeatIntervalMs?: number;
@@ -67,6 +77,10 @@ export interface ClusterOptions extends EdgeOptions {
   readonly cors?: readonly string[];
   /** Host names that a cleartext HTTP request may be for; default any. */
   readonly hostWhitelist?: readonly string[];
+  /** `extensive` adds how long calls take to the metrics; default `basic`. */
+  readonly metrics?: 'basic' | 'extensive';
+  /** One more URL for each member that serves its metrics and health checks only. */
+  readonly listenMetricsUrls?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
   /** etcd's --auth-token: `simple` (default), or `jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m`. */
@@ -77,14 +91,17 @@ export interface ClusterOptions extends EdgeOptions {
   readonly bcryptCost?: number;
   /** `debug`, `info`, `warn`, `error` or `silent`; default `warn` for the library, `info` for the command. */
   readonly logLevel?: LogLevel;
+  /** etcd's --log-format; default `console` for terminals, `json` for everything else. */
+  readonly logFormat?: LogFormat;
+  /** etcd's --log-outputs: `stderr`, `stdout` or files; default stderr. */
+  readonly logOutputs?: readonly string[];
 }
-
-export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
+  /** TLS. */
+  readonly secure: boolean;
 }
 
 /** What an endpoint serves over plain HTTP, and to whom; what a client may take of it. */
@@ -92,6 +109,7 @@ export interface HttpSettings {
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly enableGrpcGateway: boolean;
+  readonly metrics: 'basic' | 'extensive';
   readonly limits: Partial<Http2Limits>;
 }
 
@@ -99,8 +117,16 @@ export interface ResolvedOptions {
   readonly members: number;
   readonly dataDir: string | undefined;
   readonly listen: readonly ListenAddress[];
+  /** By member; empty: none. */
+  readonly listenMetrics: readonly ListenAddress[];
+  /** What the founding members publish, where that is not where they listen. */
+  readonly advertise: readonly string[] | undefined;
+  /** Undefined: no endpoint is encrypted. */
+  readonly tls: ClusterTlsOptions | undefined;
+  /** Whether endpoints of members that are added get TLS: as soon as one of the others has it. */
+  readonly secureAdded: boolean;
   readonly token: string;
-  readonly logLevel: LogLevel;
+  readonly log: LogSettings;
   readonly startAddedMembers: boolean;
   readonly settings: MemberSettings;
   readonly auth: AuthSettings;
@@ -147,24 +173,77 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
   if (options.ephemeral === true && options.dataDir !== undefined) {
     throw new StartError('--ephemeral and --data-dir exclude each other; drop one of them');
   }
+  const tls = tlsOptions(options);
+  const listen = listenAddresses(options, members, tls !== undefined);
+  const open = listen.find(({ secure }) => secure);
+  if (open !== undefined && tls === undefined) {
+    const url = `https://${open.host}:${open.port}`;
+    throw new StartError(
+      `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url} with HTTPS scheme`,
+    );
+  }
   const tokens = parseTokenOptions(options.authToken ?? 'simple');
   return {
     members,
     dataDir: options.dataDir,
-    listen: listenAddresses(options, members),
+    listen,
+    listenMetrics: metricsAddresses(options, members),
+    advertise: advertisedUrls(options, members),
+    tls: open === undefined ? undefined : tls,
+    secureAdded: open !== undefined,
     token: options.token ?? 'etcd-cluster',
-    logLevel: options.logLevel ?? 'warn',
+    log: {
+      level: options.logLevel ?? 'warn',
+      format: options.logFormat,
+      outputs: options.logOutputs ?? ['default'],
+    },
     startAddedMembers: options.startAddedMembers ?? true,
     settings: memberSettings(options, tokens),
-    auth: { tokens, bcryptCost: bcryptCostOf(options.bcryptCost) },
+    auth: {
+      tokens,
+      bcryptCost: bcryptCostOf(options.bcryptCost),
+      commonNames: tls?.clientCertAuth === true,
+    },
     http: {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
+      metrics: metricsLevel(options.metrics ?? 'basic'),
       limits: edgeLimits(options, members),
     },
     backup: backupSettings(options),
   };
+}
+
+/** The TLS options if they come with certificates, or have some made; undefined otherwise. */
+function tlsOptions({ tls }: ClusterOptions): ClusterTlsOptions | undefined {
+  if (tls === undefined || tls === false) return undefined;
+  const options = tls === true ? {} : tls;
+  const isGiven = (options.certFile ?? '') !== '' || (options.keyFile ?? '') !== '';
+  return isGiven || options.autoTls !== false ? options : undefined;
+}
+
+/** What etcd warns of: TLS options that do nothing for an endpoint whose URL says http. */
+export function unusedTlsWarnings(options: ClusterOptions, { listen }: ResolvedOptions): string[] {
+  if (tlsOptions(options) === undefined || options.listenClientUrls === undefined) return [];
+  const plain = listen.filter(({ secure }) => !secure).map(({ host, port }) => `http://${host}:${port}`);
+  return plain.map(
+    url => `scheme is http or unix while key and cert files are present; ignoring key and cert files: ${url}`,
+  );
+}
+
+function advertisedUrls({ advertiseClientUrls: urls }: ClusterOptions, members: number): readonly string[] | undefined {
+  if (urls !== undefined && urls.length !== members) {
+    throw new StartError(
+      `--advertise-client-urls names ${urls.length} URLs for ${members} members; give one per member`,
+    );
+  }
+  for (const url of urls ?? []) {
+    if (!/^https?:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]\s]+):\d+\/?$/.test(url.trim())) {
+      throw new StartError(`--advertise-client-urls: ${url} is not a client URL; write http://host:2379`);
+    }
+  }
+  return urls?.map(url => url.trim());
 }
 
 /** etcd takes its default for a cost that bcrypt does not know, with a warning; a start is the time to say so. */
@@ -252,7 +331,7 @@ function autoCompaction(mode: string, text: string): MemberSettings['autoCompact
   return { mode, retention };
 }
 
-function listenAddresses(options: ClusterOptions, members: number): ListenAddress[] {
+function listenAddresses(options: ClusterOptions, members: number, secure: boolean): ListenAddress[] {
   if (options.listenClientUrls !== undefined) {
     const urls = options.listenClientUrls;
     if (urls.length !== members) {
@@ -260,7 +339,7 @@ function listenAddresses(options: ClusterOptions, members: number): ListenAddres
         `--listen-client-urls names ${urls.length} URLs for ${members} members; give one per member`,
       );
     }
-    const addresses = urls.map(parseClientUrl);
+    const addresses = urls.map(url => parseClientUrl(url));
     refuseTwice(addresses);
     return addresses;
   }
@@ -268,34 +347,53 @@ function listenAddresses(options: ClusterOptions, members: number): ListenAddres
   if (ports.length !== members) {
     throw new StartError(`ports names ${ports.length} ports for ${members} members; give one per member`);
   }
-  const addresses = ports.map(port => checkedAddress('127.0.0.1', port, String(port)));
+  const addresses = ports.map(port => checkedAddress({ host: '127.0.0.1', port, secure }, String(port)));
   refuseTwice(addresses);
   return addresses;
 }
 
+/** Throws StartError. */
+function metricsLevel(level: string): 'basic' | 'extensive' {
+  if (level === 'basic' || level === 'extensive') return level;
+  throw new StartError(`--metrics is basic or extensive, not ${level}`);
+}
+
+function metricsAddresses({ listenMetricsUrls: urls = [] }: ClusterOptions, members: number): ListenAddress[] {
+  if (urls.length > 0 && urls.length !== members) {
+    throw new StartError(`--listen-metrics-urls names ${urls.length} URLs for ${members} members; give one per member`);
+  }
+  const addresses = urls.map(url => parseClientUrl(url, '--listen-metrics-urls'));
+  if (addresses.some(({ secure }) => secure)) {
+    throw new StartError('--listen-metrics-urls are http URLs; what they show is no secret');
+  }
+  refuseTwice(addresses, '--listen-metrics-urls');
+  return addresses;
+}
+
 /** The address of a client URL; throws StartError. */
-export function parseClientUrl(text: string): ListenAddress {
-  const match = /^http:\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
+export function parseClientUrl(text: string, flag = '--listen-client-urls'): ListenAddress {
+  const match = /^http(s?):\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
   if (match === null) {
-    throw new StartError(`--listen-client-urls: ${text} is not a client URL; write http://127.0.0.1:2379`);
+    throw new StartError(`${flag}: ${text} is not a client URL; write http://127.0.0.1:2379`);
   }
-  const host = (match[1] as string).replace(/^\[|\]$/g, '');
-  return checkedAddress(host, Number(match[2]), text);
+  const host = (match[2] as string).replace(/^\[|\]$/g, '');
+  return checkedAddress({ host, port: Number(match[3]), secure: match[1] === 's' }, text, flag);
 }
 
-function checkedAddress(host: string, port: number, text: string): ListenAddress {
+function checkedAddress(address: ListenAddress, text: string, flag = '--listen-client-urls'): ListenAddress {
+  const { port } = address;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new StartError(`--listen-client-urls: ${text} has no valid port; use 0 (any free port) to 65535`);
+    throw new StartError(`${flag}: ${text} has no valid port; use 0 (any free port) to 65535`);
   }
-  return { host, port };
+  return address;
 }
 
-function refuseTwice(addresses: readonly ListenAddress[]): void {
+function refuseTwice(addresses: readonly ListenAddress[], flag = '--listen-client-urls'): void {
   const seen = new Set<string>();
   for (const { host, port } of addresses) {
     const text = `${host}:${port}`;
     if (port !== 0 && seen.has(text)) {
-      throw new StartError(`--listen-client-urls names ${text} twice; each member needs an address of its own`);
+      throw new StartError(`${flag} names ${text} twice; each member needs an address of its own`);
     }
     seen.add(text);
   }

@@ -30,6 +30,7 @@ import { MemberThread } from './member-thread.js';
 import type { Mesh } from './mesh.js';
 import { freePeerUrl, type ListenAddress, memberName, type ResolvedOptions } from './options.js';
 import type { Supervised } from './supervised.js';
+import type { OpenTls } from './tls/open.js';
 
 /** How a member is added. */
 export interface AddMemberOptions {
@@ -52,6 +53,7 @@ export interface RosterContext {
   readonly auth: HostAuth;
   readonly mesh: Mesh;
   readonly logger: Logger;
+  readonly tls: OpenTls | undefined;
   readonly client: EtcdClient;
   /** Makes a member of an identity, its endpoint already open: takes its place in the mesh, but starts no thread. */
   readonly seat: (identity: MemberIdentity, endpoint: Endpoint) => Supervised;
@@ -166,7 +168,7 @@ export class Roster {
     const given = options.peerUrls ?? [freePeerUrl(this.#usedPeerUrls())];
     // As the members will list it; what is no URL they refuse.
     const peerUrls = canonicalPeerUrls(given) ?? given;
-    const endpoint = await this.#bind({ host: '127.0.0.1', port });
+    const endpoint = await this.#bind({ host: '127.0.0.1', port, secure: this.#context.resolved.secureAdded });
     const reservation: Reservation = { peerUrls, name, endpoint, started: deferred(), taken: false };
     this.#reservation = reservation;
     try {
@@ -206,20 +208,25 @@ export class Roster {
   }
 
   #report(error: unknown, id: string): void {
-    this.#context.logger.error({ err: error, id }, 'cannot follow a change of the membership');
+    this.#context.logger.error({ err: error, 'remote-peer-id': id }, 'cannot follow a change of the membership');
   }
 
   async #start(listed: Member, reservation: Reservation | undefined): Promise<void> {
     if (reservation !== undefined) reservation.taken = true;
     const name = reservation?.name ?? this.#freeName();
-    const endpoint = reservation?.endpoint ?? (await this.#bind({ host: '127.0.0.1', port: 0 }));
+    const endpoint =
+      reservation?.endpoint ??
+      (await this.#bind({ host: '127.0.0.1', port: 0, secure: this.#context.resolved.secureAdded }));
     const id = listed.id.toString(16);
     const entry = { id, name, peerUrls: listed.peerUrls, clientUrl: endpoint.url, complete: false };
     const others = (this.#description.added ?? []).filter(other => other.id !== id);
     this.#record({ ...this.#description, added: [...others, entry], membersIndex: this.#membersIndex });
     const identity = { id: listed.id, name, peerUrls: listed.peerUrls, clientUrls: [endpoint.url] };
     const member = this.#context.seat(identity, endpoint);
-    this.#context.logger.info({ member: name, id, endpoint: endpoint.url }, 'starting an added member');
+    this.#context.logger.info(
+      { member: name, 'local-member-id': id, endpoint: endpoint.url },
+      'starting an added member',
+    );
     await member.boot(new MemberThread(member.handle.position));
     const added = (this.#description.added ?? []).map(other =>
       other.id === id ? { ...other, complete: true } : other,
@@ -232,7 +239,10 @@ export class Roster {
     const { directory, logger, mesh } = this.#context;
     const { id, name } = member;
     member.removed = true;
-    logger.warn({ member: name, id }, 'the member has been permanently removed from the cluster; stopping it');
+    logger.warn(
+      { member: name, 'local-member-id': id },
+      'the member has been permanently removed from the cluster; stopping it',
+    );
     const wasFounding = this.#description.members.some(other => other.id === id);
     this.#record({
       ...this.#description,
@@ -281,8 +291,8 @@ export class Roster {
   }
 
   #bind(address: ListenAddress): Promise<Endpoint> {
-    const { resolved, auth } = this.#context;
-    return Endpoint.bind(address, resolved.settings, resolved.http, auth);
+    const { resolved, auth, tls } = this.#context;
+    return Endpoint.bind(address, resolved.settings, resolved.http, auth, tls);
   }
 
   #record(description: Omit<ClusterDescription, 'formatVersion'>): void {

@@ -10,7 +10,6 @@ import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
 import { Method, type MethodInfo, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { isConcurrency, openConcurrency } from './api/concurrency.js';
 import { openHealth } from './api/health.js';
-import { isServed, notServedText } from './api/routes.js';
 import { openSnapshot } from './api/snapshot.js';
 import { Callers, type EncodedCaller } from './auth/callers.js';
 import type { HostAuth } from './auth/host-auth.js';
@@ -24,12 +23,11 @@ import { StreamCall } from './stream-call.js';
 
 /** The service behind one member's endpoint. */
 export function memberService(port: MemberPort, auth: HostAuth): Service {
-  const callers = new Callers(auth.tokens);
+  const callers = new Callers(auth);
   return call => {
     const info = methodByPath(call.path);
     if (info === undefined) return refuse(call, GrpcCode.Unimplemented, unknownMethodText(call.path));
     if (info.service === 'grpc.health.v1.Health') return openHealth(call, info);
-    if (!isServed(info)) return refuse(call, GrpcCode.Unimplemented, notServedText(info));
     if (hasInvalidClientVersion(call)) {
       const { grpcCode, message } = etcdError(EtcdErrorCode.InvalidClientApiVersion);
       return refuse(call, grpcCode, message);

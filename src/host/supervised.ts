@@ -70,7 +70,7 @@ export class Supervised implements ClusterMember {
     this.name = identity.name;
     this.id = identity.id.toString(16);
     this.#endpoint = endpoint;
-    this.#logger = logger.child({ member: identity.name });
+    this.#logger = logger.child({ member: identity.name, 'local-member-id': identity.id.toString(16) });
     this.handle = createHandle({
       ...callbacks,
       died: error => void this.#restart(error),
@@ -151,7 +151,7 @@ export class Supervised implements ClusterMember {
     for (;;) {
       const pauseMs = Math.min(restartPauseMs.first * 2 ** this.#deaths, restartPauseMs.last);
       this.#deaths += 1;
-      this.#logger.error({ err: error, pauseMs, deaths: this.#deaths }, 'member died; restarting it');
+      this.#logger.error({ err: error, deaths: this.#deaths, pause: `${pauseMs}ms` }, 'member died; restarting it');
       await this.#endpoint.close(0);
       await delay(pauseMs);
       if (!this.#wanted || this.removed) return;

@@ -5,7 +5,15 @@
  * none is ended from outside, for it may have a store open.
  */
 import type { Piscina } from 'piscina';
-import type { EncodedSnapshot, EncodeTask, RestoredSnapshot, RestoreTask, TaskOutcome } from '../transport/tasks.js';
+import type {
+  CertificateTask,
+  EncodedSnapshot,
+  EncodeTask,
+  IssuedCertificates,
+  RestoredSnapshot,
+  RestoreTask,
+  TaskOutcome,
+} from '../transport/tasks.js';
 import { StartError } from './data-directory.js';
 
 const threadsMax = 2;
@@ -17,14 +25,19 @@ const workerUrl = new URL('../../workers/task.js', import.meta.url).href;
 interface Tasks {
   readonly encodeSnapshot: readonly [EncodeTask, EncodedSnapshot];
   readonly restoreSnapshot: readonly [RestoreTask, RestoredSnapshot];
+  readonly issueCertificates: readonly [CertificateTask, IssuedCertificates];
 }
 
 let pool: Promise<Piscina> | undefined;
 
-/** Runs a job of workers/task.ts; its ports move to the thread. Rejects with StartError, one line, when it cannot be. */
+/**
+ * Runs a job of workers/task.ts; its port, if it has one, moves to the thread. Rejects with StartError, one line, when
+ * it cannot be done.
+ */
 export async function runTask<Name extends keyof Tasks>(name: Name, task: Tasks[Name][0]): Promise<Tasks[Name][1]> {
   pool ??= createPool();
-  const outcome: TaskOutcome<Tasks[Name][1]> = await (await pool).run(task, { name, transferList: [task.port] });
+  const transferList = 'port' in task ? [task.port] : [];
+  const outcome: TaskOutcome<Tasks[Name][1]> = await (await pool).run(task, { name, transferList });
   if ('problem' in outcome) throw new StartError(outcome.problem);
   return outcome.value;
 }

@@ -205,7 +205,7 @@ export class CorruptionCheck {
     const { host, open, raise } = this.#context;
     const alarms = open.state.applier.alarms();
     for (const id of different) {
-      host.log('error', 'found different hash values', { member: hex(id), revision });
+      host.log('error', 'found different hash values', { 'remote-peer-id': hex(id), revision });
       if (!alarms.some(({ memberID, alarm }) => memberID === id && alarm === CORRUPT)) raise(id);
     }
     const numbers = { revision, agreeing: agreeing.length, different: different.length, unknown: idsOf(unknown) };
@@ -217,7 +217,8 @@ export class CorruptionCheck {
     const { id, name } = open.identity;
     if (different.includes(id)) throw inconsistent(name, id, revision);
     this.#initial = 'done';
-    for (const other of different) host.log('error', 'found different hash values', { member: hex(other), revision });
+    for (const other of different)
+      host.log('error', 'found different hash values', { 'remote-peer-id': hex(other), revision });
     // Two that differ, and no third to say which is right: neither may serve.
     if (different.length > 0 && this.#isOutnumbered(different.length, unknown.length)) {
       throw inconsistent(name, id, revision);

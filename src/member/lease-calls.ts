@@ -16,12 +16,15 @@
  * Invariants: every question leaves once: answered, failed or cancelled (B2); those of a stream leave in their order.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
+import type { Caller } from '../transport/caller.js';
+import { Scalar } from '../transport/metric-cells.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { ResponseHeaderTemplate } from '../wire/header.js';
 import { Method } from '../wire/methods.js';
 import { ProtoWriter } from '../wire/proto.js';
 import { decode } from '../wire/schema.js';
+import type { Callers } from './callers.js';
 import type { HostLink } from './host-link.js';
 import type { OpenMember } from './open.js';
 import type { PeerCalls } from './peer-calls.js';
@@ -47,6 +50,7 @@ export interface LeaseCallsContext {
   readonly reads: Reads;
   readonly open: OpenMember;
   readonly header: ResponseHeaderTemplate;
+  readonly callers: Callers;
   /** A renewed lease's checkpoint is void: the cluster is to forget it. */
   readonly clearCheckpoint: (leaseId: bigint) => void;
   /** Ends a keep-alive stream: with an error, or in order; `cancel` is called for it meanwhile. */
@@ -60,6 +64,7 @@ interface Renewal {
 }
 
 interface KeepAliveStream {
+  readonly caller: Caller | undefined;
   unanswered: number;
   halfClosed: boolean;
   /** One of its leases is to be asked about again, not before this. */
@@ -67,6 +72,7 @@ interface KeepAliveStream {
 }
 
 interface TimeQuestion {
+  readonly caller: Caller | undefined;
   readonly requestId: number;
   readonly payload: Uint8Array;
   readonly startedMs: number;
@@ -88,8 +94,8 @@ export class LeaseCalls {
   }
 
   /** A LeaseKeepAlive stream begins. */
-  open(streamId: number): void {
-    this.#streams.set(streamId, { unanswered: 0, halfClosed: false, notBeforeMs: 0 });
+  open(streamId: number, caller?: Caller): void {
+    this.#streams.set(streamId, { caller, unanswered: 0, halfClosed: false, notBeforeMs: 0 });
   }
 
   /** A LeaseKeepAliveRequest. Throws ProtoError. */
@@ -110,9 +116,9 @@ export class LeaseCalls {
   }
 
   /** A LeaseTimeToLiveRequest. Throws ProtoError. */
-  timeToLive(requestId: number, payload: Uint8Array, nowMs: number): void {
+  timeToLive(requestId: number, payload: Uint8Array, nowMs: number, caller?: Caller): void {
     decode('etcdserverpb.LeaseTimeToLiveRequest', payload);
-    this.#times.set(requestId, { requestId, payload: Buffer.from(payload), startedMs: nowMs, asked: false });
+    this.#times.set(requestId, { caller, requestId, payload: Buffer.from(payload), startedMs: nowMs, asked: false });
   }
 
   /** The client of a stream or request went away. */
@@ -146,7 +152,7 @@ export class LeaseCalls {
     const { lessor } = this.#context.open.state.applier;
     if (!lessor.isPrimary) this.failed(read, ErrorCode.NotLeader);
     else if (read.method === Method.LeaseTimeToLive) this.#serveTime(read);
-    else if (read.from === undefined) this.#roundAnswered(({ leaseId }) => this.#renew(leaseId));
+    else if (read.from === undefined) this.#renewOwn();
     else this.#serveRound(read, read.from);
   }
 
@@ -180,7 +186,8 @@ export class LeaseCalls {
 
   #startRound(leader: MemberId, leads: boolean): void {
     const isDue = ({ streamId }: Renewal): boolean => (this.#streams.get(streamId)?.notBeforeMs ?? 0) <= this.#nowMs;
-    const due = this.#queue.filter(isDue);
+    // Another leader knows nothing of this member's callers.
+    const due = this.#queue.filter(isDue).filter(renewal => leads || this.#mayRenew(renewal));
     if (due.length === 0) return;
     this.#queue = this.#queue.filter(renewal => !isDue(renewal));
     this.#round = due;
@@ -217,10 +224,28 @@ export class LeaseCalls {
     this.#context.peers.sendReply(from, read.requestId, 0, new Uint8Array(answers.buffer));
   }
 
+  #renewOwn(): void {
+    this.#round = (this.#round ?? []).filter(renewal => this.#mayRenew(renewal));
+    this.#roundAnswered(({ leaseId }) => this.#renew(leaseId));
+  }
+
+  /** With auth on the stream of a caller without the right ends with the error. */
+  #mayRenew({ streamId, leaseId }: Renewal): boolean {
+    const { callers, endStream } = this.#context;
+    const stream = this.#streams.get(streamId);
+    if (!callers.enabled || stream === undefined) return true;
+    const error = callers.refuse(stream.caller, (_auth, rights, identity) =>
+      identity.authRevision === 0 ? ErrorCode.UserEmpty : rights.refuseLease(identity, leaseId),
+    );
+    if (error !== undefined) endStream(streamId, error);
+    return error === undefined;
+  }
+
   #renew(leaseId: bigint): bigint {
     const renewed = this.#context.open.state.applier.lessor.renew(leaseId);
     if (renewed === 'unknown') return unknownLease;
     if (renewed === 'expired') return askAgain;
+    this.#context.open.cells.add(Scalar.leasesRenewed);
     if (!renewed.clearsCheckpoint) return BigInt(renewed.ttlSeconds);
     this.#context.clearCheckpoint(leaseId);
     return askAgain;
@@ -279,11 +304,25 @@ export class LeaseCalls {
   }
 
   #timeAnswered(requestId: number, body: Uint8Array): void {
-    if (!this.#times.delete(requestId)) return;
+    const question = this.#times.get(requestId);
+    if (question === undefined) return;
+    this.#times.delete(requestId);
+    const error = this.#refuseKeys(question, body);
+    if (error !== undefined) {
+      this.#context.host.end(requestId, error);
+      return;
+    }
     // Fields in any order make one message: the header of this member, then what the leader knows.
     const writer = this.#startResponse();
     writer.raw(body);
     this.#context.host.reply(requestId, writer.finish());
+  }
+
+  /** Why the caller may not be told the keys in an answer; they are looked at as they are told, not as they are here. */
+  #refuseKeys({ caller }: TimeQuestion, body: Uint8Array): EtcdErrorCode | undefined {
+    if (!this.#context.callers.enabled) return undefined;
+    const { keys } = decode('etcdserverpb.LeaseTimeToLiveResponse', body);
+    return this.#context.callers.refuse(caller, (_auth, rights, identity) => rights.refuseKeys(identity, keys));
   }
 
   #timeLost(requestId: number): void {

@@ -9,8 +9,10 @@
  * leads in that turn, and are never queued or forwarded. A leader that was deposed without knowing it can only put them
  * into its own log, where they die with its term.
  */
+import { Scalar } from '../transport/metric-cells.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import { encode } from '../wire/schema.js';
+import { ROOT } from './auth/auth-store.js';
 import type { OpenMember } from './open.js';
 import type { Proposals } from './proposals.js';
 import { type Entry, EntryType } from './raft/types.js';
@@ -48,6 +50,7 @@ export class LeaseExpiry {
     if (heldUp) lessor.startOver(this.#extendMs);
     const revocations = lessor.dueRevocations();
     if (revocations.length > 0) {
+      this.#open.cells.add(Scalar.leasesExpired, revocations.length);
       this.#propose(
         revocations.map(ID =>
           this.#entry(InternalField.LeaseRevoke, encode('etcdserverpb.LeaseRevokeRequest', { ID })),
@@ -71,7 +74,10 @@ export class LeaseExpiry {
   }
 
   #entry(field: InternalField, request: Uint8Array): Pick<Entry, 'type' | 'data'> {
-    const data = encodeInternalRequest(field, request, this.#idMember, this.#proposals.nextCounter());
+    const { enabled, revision } = this.#open.state.applier.auth;
+    // Whatever hangs on the lease goes with it: the leader does that as root, as in etcd.
+    const identity = enabled ? { username: ROOT, authRevision: revision } : undefined;
+    const data = encodeInternalRequest(field, request, this.#idMember, this.#proposals.nextCounter(), identity);
     return { type: EntryType.Normal, data };
   }
 

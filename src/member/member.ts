@@ -13,9 +13,7 @@
  */
 import { assert } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
-import { type Caller, callerBytes, decodeCaller, SERVER_CALLER } from '../transport/caller.js';
 import {
-  alarmBit,
   Cell,
   grpcOverheadBytes,
   type MemberBoot,
@@ -23,24 +21,22 @@ import {
   type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
-import {
-  ControlNotice,
-  EnvelopeKind,
-  FLAG_CALLER,
-  FLAG_END,
-  FLAG_OF_SERVER,
-  FLAG_REQUIRE_LEADER,
-} from '../transport/envelope.js';
+import { Scalar } from '../transport/metric-cells.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
+import { isAuthField } from './apply/auth-requests.js';
+import { Callers } from './callers.js';
+import { HostInbox } from './host-inbox.js';
 import { HostLink } from './host-link.js';
 import { LeaseCalls } from './lease-calls.js';
 import { LeaseExpiry } from './lease-expiry.js';
 import { Maintenance } from './maintenance.js';
 import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
+import { confChangeFields } from './membership/members.js';
 import { MembershipCalls } from './membership-calls.js';
+import { MemberMetrics, type MetricSources } from './metrics.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
 import { PeerCalls } from './peer-calls.js';
@@ -49,8 +45,9 @@ import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
 import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role } from './raft/types.js';
 import { Reads } from './reads.js';
-import { Requests, servedByLearner } from './requests.js';
+import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
+import { publishApplied, publishRaft } from './status-cells.js';
 import { Streams } from './streams.js';
 import { WatchHub } from './watch/watch-hub.js';
 
@@ -63,9 +60,14 @@ const backgroundRecordsPerTurn = 1_000;
 /** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
 const requestTimeoutBaseMs = 5_000;
 
+/** As etcd logs them, by Role. */
+const roleNames = ['follower', 'pre-candidate', 'candidate', 'leader'] as const;
+
 export class Member implements Turning {
   readonly #boot: MemberBoot;
   readonly #cells: StatusCells;
+  readonly metrics: MemberMetrics;
+  readonly #metricSources: MetricSources;
   readonly #host: HostLink;
   readonly #peers: PeerLinks;
   readonly #open: OpenMember;
@@ -79,6 +81,8 @@ export class Member implements Turning {
   readonly #maintenance: Maintenance;
   readonly #watches: WatchHub;
   readonly #streams: Streams;
+  readonly #callers = new Callers(() => this.#open.state.applier);
+  readonly #inbox: HostInbox;
   readonly #publisher: Publisher;
   readonly #snapshotSender: SnapshotSender;
   readonly #snapshotReceiver: SnapshotReceiver;
@@ -89,6 +93,7 @@ export class Member implements Turning {
   #received: ReceivedSnapshot[] = [];
   #nowMs = 0;
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
+  #role: Role = Role.Follower;
   #announcedReady = false;
   #leadsCommitted = false;
   #isLearner = false;
@@ -102,25 +107,27 @@ export class Member implements Turning {
     this.#cells = new StatusCells(boot.cells);
     this.#open = openMember(boot);
     this.#host = new HostLink(boot);
-    this.#peers = new PeerLinks(boot, this);
-    this.#proposals = new Proposals(boot.startTimeMs);
+    const { cells } = this.#open;
+    this.metrics = new MemberMetrics(cells, boot.settings.heartbeatIntervalMs);
+    this.#peers = new PeerLinks(boot, this, cells);
+    this.#proposals = new Proposals(boot.startTimeMs, this.metrics.probe);
     this.#reads = new Reads(boot.incarnation);
     const identity = this.#open.identity;
     this.#idMember = Number(identity.id & 0xffffn);
     this.#publisher = new Publisher(identity, this.#proposals);
     this.#requestTimeoutMs = requestTimeoutBaseMs + 2 * boot.settings.electionTimeoutMs;
-    this.#snapshotSender = new SnapshotSender(this.#peers, boot.seed, (to, ok) => {
+    this.#snapshotSender = new SnapshotSender(this.#peers, cells, boot.seed, (to, ok) => {
       this.#open.raft.reportSnapshot(to, ok);
       this.#host.log(ok ? 'info' : 'warn', 'snapshot transfer ended', { to: to.toString(16), ok });
     });
-    this.#snapshotReceiver = new SnapshotReceiver(() => createImporter(this.#open));
+    this.#snapshotReceiver = new SnapshotReceiver(() => createImporter(this.#open), cells);
     const header = new ResponseHeaderTemplate(boot.clusterId, identity.id);
     this.#calls = new PeerCalls(this.#peers, boot.incarnation, boot.settings.electionTimeoutMs);
     this.#leaseExpiry = new LeaseExpiry(this.#open, this.#proposals, this.#idMember);
     // What the parts that serve calls have in common.
     const parts = {
       ...{ host: this.#host, peers: this.#peers, calls: this.#calls, reads: this.#reads, proposals: this.#proposals },
-      ...{ open: this.#open, idMember: this.#idMember },
+      ...{ open: this.#open, idMember: this.#idMember, callers: this.#callers },
     };
     this.#leases = new LeaseCalls({
       ...parts,
@@ -135,14 +142,24 @@ export class Member implements Turning {
       progressNotifyIntervalMs: boot.settings.watchProgressNotifyIntervalMs,
       responseBytesMax: boot.settings.maxRequestBytes + grpcOverheadBytes,
       prng: new Prng(boot.seed),
+      rights: {
+        refuseWatch: (streamId, key, rangeEnd) => this.#streams.refuseWatch(streamId, key, rangeEnd),
+        refuseWatcher: (streamId, key, rangeEnd) => this.#streams.refuseWatcher(streamId, key, rangeEnd),
+      },
     });
-    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#open);
+    this.#streams = new Streams(this.#host, this.#watches, this.#leases, this.#callers, this.#open);
     this.#membership = new MembershipCalls({ ...parts, unixSeconds: () => Math.floor(Date.now() / 1_000) });
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
-    this.#publishCells();
-    this.#publishApplied();
+    this.#metricSources = { ...parts, watches: this.#watches, isLearner: () => this.#isLearner };
+    this.#inbox = new HostInbox({
+      ...{ ...parts, requests: this.#requests, streams: this.#streams },
+      isLearner: () => this.#isLearner,
+      peerGone: position => this.#gonePeers.push(position),
+    });
+    publishRaft(this.#cells, this.#open, this.#peers);
+    publishApplied(this.#cells, this.#open, this.#host);
     this.#announceMembers();
     // A lone voter has nobody to wait for; nobody else may campaign.
     if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
@@ -188,6 +205,11 @@ export class Member implements Turning {
     if (best !== undefined) raft.transferLeadership(best.id);
   }
 
+  /** The loop has thrown: what was said and answered before is true, and the last thing that is heard of this member. */
+  lastWords(): void {
+    this.#host.flush();
+  }
+
   /** After the loop has ended: answers who still waits, commits, closes the store. Writes nothing after a crash. */
   async close(): Promise<void> {
     // A crash too: a view that outlives its thread would keep its pages for as long as the process lives.
@@ -195,6 +217,7 @@ export class Member implements Turning {
     if (this.#ending === 'crash') return;
     this.#proposals.failAll(proposal => this.#fail(proposal.requestId, EtcdErrorCode.Stopped));
     this.#reads.failAll(read => this.#requests.readFailed(read, EtcdErrorCode.Stopped));
+    this.#inbox.failAll(id => this.#fail(id, EtcdErrorCode.Stopped));
     this.#streams.failAll(streamId => this.#fail(streamId, EtcdErrorCode.Stopped));
     this.#requests.failAll(requestId => this.#fail(requestId, EtcdErrorCode.Stopped));
     this.#snapshotSender.abandon();
@@ -208,7 +231,8 @@ export class Member implements Turning {
     this.#nowMs = nowMs;
     const { raft } = this.#open;
     this.#open.state.applier.lessor.advance(nowMs);
-    let more = this.#host.drain(this.#onHostRecord, recordsPerTurn) >= recordsPerTurn;
+    this.#open.state.applier.auth.tokens.advance(nowMs);
+    let more = this.#inbox.drain(nowMs, recordsPerTurn);
     more = this.#peers.drain(recordsPerTurn, nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
       const gone = this.#peers.gone(position);
@@ -228,10 +252,13 @@ export class Member implements Turning {
       raft.advance(ready);
       this.#serveReads();
     }
+    this.#inbox.applied(this.#requestTimeoutMs);
     for (const { importer } of this.#received.splice(0)) importer.abandon();
-    this.#publishCells();
+    publishRaft(this.#cells, this.#open, this.#peers);
+    this.metrics.publish(this.#metricSources);
     // Answers leave before watch events and housekeeping, which may take milliseconds.
     this.#host.flush();
+    this.metrics.published();
     this.#peers.flush(ticked);
     this.#watches.deliver();
     this.#snapshotSender.pump(nowMs);
@@ -276,36 +303,9 @@ export class Member implements Turning {
     this.#calls.reply(from, callId, errorCode, payload);
   }
 
-  readonly #onHostRecord = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number): void => {
-    if (kind === EnvelopeKind.Message) this.#streams.message(id, payload, this.#nowMs);
-    else if (kind === EnvelopeKind.Credit) this.#streams.credit(id, payload);
-    else if (kind === EnvelopeKind.HalfClose) this.#streams.halfClose(id);
-    else if (kind === EnvelopeKind.Cancel) {
-      this.#proposals.cancel(id);
-      this.#reads.cancel(id);
-      this.#requests.cancel(id);
-      this.#streams.cancel(id);
-    } else if (kind === EnvelopeKind.Control) {
-      if (aux === ControlNotice.PeerGone) this.#gonePeers.push(id);
-    } else if (kind === EnvelopeKind.Open) {
-      if ((flags & (FLAG_CALLER | FLAG_OF_SERVER)) === 0) this.#onOpen(aux, id, payload, flags, undefined);
-      else if ((flags & FLAG_OF_SERVER) !== 0) this.#onOpen(aux, id, payload, flags, SERVER_CALLER);
-      else this.#onOpen(aux, id, payload.subarray(callerBytes(payload)), flags, decodeCaller(payload));
-    }
-  };
-
-  #onOpen(method: number, id: number, payload: Uint8Array, flags: number, caller: Caller | undefined): void {
-    const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
-    const unary = (flags & FLAG_END) !== 0;
-    if (this.#isLearner && caller !== SERVER_CALLER && !servedByLearner(method, unary ? payload : undefined)) {
-      this.#host.end(id, EtcdErrorCode.NotSupportedForLearner);
-    } else if (requiresLeader && this.#open.raft.leader === NO_MEMBER) this.#host.end(id, EtcdErrorCode.NoLeader);
-    else if (!unary) this.#streams.open(method, id, requiresLeader, caller);
-    else this.#requests.open(method, id, payload, this.#nowMs, caller);
-  }
-
   #tick(): void {
     this.#open.raft.tick();
+    this.metrics.ticked(this.#nowMs, this.#metricSources);
     const leader = { electedMs: this.#leaderElectedMs, electionTimeoutMs: this.#boot.settings.electionTimeoutMs };
     this.#proposals.expire(this.#nowMs, this.#requestTimeoutMs, leader, (proposal, error) =>
       this.#fail(proposal.requestId, error),
@@ -325,13 +325,18 @@ export class Member implements Turning {
     // Peers write to their disks while this member does. Where there is nothing to write, answers go before news.
     if (ready.entries.length > 0) this.#peers.flush();
     if (ready.snapshot !== undefined) this.#install(ready);
-    else if (ready.entries.length > 0 || ready.hardState !== undefined) {
-      this.#open.log.append(ready.entries, ready.hardState, ready.mustSync);
-    }
+    else if (ready.entries.length > 0 || ready.hardState !== undefined) this.#persist(ready);
     for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);
     this.#send(ready.sendAfterPersist);
     if (ready.sendAfterPersist.length > 0) this.#peers.flush();
+    if (ready.committedEntries.length > 0) this.metrics.applying();
     for (const entry of ready.committedEntries) this.#apply(entry);
+  }
+
+  #persist({ entries, hardState, mustSync }: Ready): void {
+    if (entries.length > 0) this.metrics.writing(entries);
+    this.#open.log.append(entries, hardState, mustSync);
+    if (entries.length > 0) this.metrics.written();
   }
 
   #send(messages: readonly Message[]): void {
@@ -344,7 +349,10 @@ export class Member implements Turning {
   #startSnapshot(message: Message): void {
     if (this.#snapshotSender.isSendingTo(message.to)) return;
     const { exporter, metadata } = exportState(this.#open);
-    this.#host.log('info', 'snapshot transfer begins', { to: message.to.toString(16), index: metadata.index });
+    this.#host.log('info', 'sending database snapshot', {
+      'remote-peer-id': message.to.toString(16),
+      'snapshot-index': metadata.index,
+    });
     this.#snapshotSender.start({ ...message, snapshot: metadata }, exporter, this.#nowMs);
   }
 
@@ -355,6 +363,8 @@ export class Member implements Turning {
     assert(received !== undefined, 'a snapshot is installed after its state has come', { index: metadata.index });
     this.#received = this.#received.filter(other => other !== received);
     const formerGeneration = this.#open.log.stateGeneration;
+    const { cells } = this.#open;
+    cells.set(Scalar.snapshotApplyInProgress, 1);
     this.#open.log.installSnapshot(metadata, received.importer.generation, ready.hardState);
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
     // What watchers were not told yet of the former state is read from it before it is closed.
@@ -362,14 +372,17 @@ export class Member implements Turning {
     this.#streams.stateLeaves();
     replaceState(this.#open, formerGeneration);
     this.#open.state.applier.lessor.advance(this.#nowMs);
+    this.#open.state.applier.auth.tokens.advance(this.#nowMs);
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
+    if (this.#callers.changed()) this.#watches.rightsChanged();
     this.#requests.stateReplaced();
-    this.#publishApplied();
+    publishApplied(this.#cells, this.#open, this.#host);
     this.#announceMembers();
-    this.#host.log('info', 'snapshot installed', { index: metadata.index });
+    cells.set(Scalar.snapshotApplyInProgress, 0);
+    this.#host.log('info', 'applied snapshot', { 'snapshot-index': metadata.index });
   }
 
-  #onSoftState(leader: bigint, role: number): void {
+  #onSoftState(leader: bigint, role: Role): void {
     const previous = this.#cells.get(Cell.leaderPosition);
     const position = this.#peers.positionOf(leader);
     this.#cells.set(Cell.leaderPosition, position);
@@ -380,10 +393,15 @@ export class Member implements Turning {
     }
     this.#leaseExpiry.leads(role === Role.Leader);
     this.#calls.leaderChanged(leader);
-    if (position === previous || position === -1) return;
+    if (role !== this.#role) this.#host.log('info', `became ${roleNames[role]}`, { term: this.#open.raft.term });
+    this.#role = role;
+    if (position === previous) return;
+    const fields = { leader: leader.toString(16), term: this.#open.raft.term };
+    this.#host.log('info', position === -1 ? 'lost leader' : 'elected leader', fields);
+    if (position === -1) return;
     this.#leaderElectedMs = this.#nowMs;
+    this.metrics.leaderChanged();
     this.#reads.leaderChanged(read => this.#requests.readFailed(read, EtcdErrorCode.LeaderChanged));
-    this.#host.log('info', 'leader known', { leader: leader.toString(16), term: this.#open.raft.term });
   }
 
   #apply(entry: Entry): void {
@@ -411,15 +429,19 @@ export class Member implements Turning {
     const proposal = mine ? this.#proposals.applied(request.idCounter) : undefined;
     const wanted = proposal !== undefined && proposal.requestId >= 0;
     const reply = applier.apply(entry, request, raft.term, wanted);
+    this.metrics.applied(request.field, reply === undefined || !('error' in reply), mine ? request.idCounter : -1);
     this.#publisher.applied(request.field, proposal !== undefined);
     const { field } = request;
-    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
+    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet)
+      publishApplied(this.#cells, this.#open, this.#host);
     if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
+    if (isAuthField(field) && this.#callers.changed()) this.#watches.rightsChanged();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
   }
 
   #applyConfChange(entry: Entry): void {
     const applied = applyConfChange(this.#open, entry);
+    if (applied.requestId !== 0n) this.#host.log('info', 'applied a configuration change', confChangeFields(applied));
     // The host hears of the change before whoever asked for it does.
     this.#announceMembers();
     this.#membership.applied(applied);
@@ -456,25 +478,6 @@ export class Member implements Turning {
     this.#announcedReady = true;
     this.#cells.set(Cell.publishedAttributes, 1);
     this.#host.ready();
-  }
-
-  #publishCells(): void {
-    const { raft } = this.#open;
-    this.#cells.set(Cell.role, raft.role);
-    this.#cells.set(Cell.term, raft.term);
-    this.#cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
-  }
-
-  /** What changes only with certain applied requests, and with a state that replaces this one. */
-  #publishApplied(): void {
-    const { applier, members } = this.#open.state;
-    const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
-    this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
-    const types = applier.alarmTypes();
-    this.#cells.set(
-      Cell.alarms,
-      types.reduce((mask, type) => mask | alarmBit(type), 0),
-    );
   }
 
   #fail(requestId: number, error: EtcdErrorCode): void {

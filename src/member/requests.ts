@@ -8,9 +8,9 @@
  * The order of checks is etcd's, because a client sees which one comes first.
  */
 import { etcdVersion } from '../base/version.js';
-import { encodePasswordFacts } from '../transport/authentication.js';
-import type { Caller } from '../transport/caller.js';
+import { type Caller, SERVER_CALLER } from '../transport/caller.js';
 import type { MemberSettings } from '../transport/control.js';
+import { Histogram } from '../transport/metric-cells.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import {
@@ -28,6 +28,9 @@ import type { AlarmMember } from './apply/alarms.js';
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly, isSerializable } from './apply/check.js';
 import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import type { Reply } from './apply/reply.js';
+import { authProposal, isAuthMethod, loginReply, passwordFacts } from './auth-calls.js';
+import type { Callers } from './callers.js';
+import { CompactionPace } from './compaction-pace.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
 import type { Maintenance } from './maintenance.js';
@@ -49,6 +52,7 @@ export interface RequestContext {
   readonly leases: LeaseCalls;
   readonly membership: MembershipCalls;
   readonly maintenance: Maintenance;
+  readonly callers: Callers;
 }
 
 export class Requests {
@@ -56,19 +60,22 @@ export class Requests {
   readonly #ids: { cluster_id: bigint; member_id: bigint };
   /** Physical compactions whose records are not yet gone and committed. */
   #compactions: { readonly requestId: number; readonly revision: number }[] = [];
+  readonly #pace: CompactionPace;
   /** Hashes that are being computed. */
   readonly #hashes = new Map<number, { readonly revision: bigint }>();
 
   constructor(context: RequestContext) {
     this.#context = context;
+    this.#pace = new CompactionPace(context.open.cells);
     const { boot, identity } = context.open;
     this.#ids = { cluster_id: boot.clusterId, member_id: identity.id };
   }
 
   /** A request of the host, made by `caller`. `payload` is a view that is valid during the call only. */
-  open(method: number, requestId: number, payload: Uint8Array, nowMs: number, _caller: Caller | undefined): void {
+  open(method: number, requestId: number, payload: Uint8Array, nowMs: number, caller: Caller | undefined): void {
     try {
-      const error = this.#dispatch(method, requestId, payload, nowMs);
+      const refusal = this.#context.callers.refuseCall(method, payload, caller);
+      const error = refusal ?? this.#dispatch(method, requestId, payload, nowMs, caller);
       if (error !== undefined) this.#context.host.end(requestId, error);
     } catch (error) {
       if (!(error instanceof ProtoError)) throw error;
@@ -80,13 +87,16 @@ export class Requests {
   serve(read: Read): void {
     switch (read.method) {
       case Method.KvRange:
-        this.#answerRange(read.requestId, decodeRangeRequest(read.payload));
+        this.#answerRange(read.requestId, decodeRangeRequest(read.payload), read.caller);
         return;
       case Method.KvTxn:
-        this.#answerTxn(read.requestId, decodeTxnRequest(read.payload));
+        this.#answerTxn(read.requestId, decodeTxnRequest(read.payload), read.caller);
         return;
       case Method.MemberList:
         this.#answerMemberList(read.requestId);
+        return;
+      case Method.AuthPassword:
+        this.#context.host.reply(read.requestId, passwordFacts(read.payload, this.#context.open.state.applier.auth));
         return;
       case Method.Downgrade:
       case Method.HashKv:
@@ -106,16 +116,17 @@ export class Requests {
   }
 
   /** The entry of a proposal was applied with this outcome. */
-  applied({ requestId }: Proposal, reply: Reply | undefined): void {
+  applied({ requestId, authRevision }: Proposal, reply: Reply | undefined): void {
     if (reply === undefined) return;
     if ('afterCompaction' in reply) this.#compactions.push({ requestId, revision: reply.afterCompaction });
-    else this.#answer(requestId, reply);
+    else if (authRevision === undefined) this.#answer(requestId, reply);
+    else this.#answer(requestId, loginReply(reply, authRevision, this.#context.open.state.applier.auth));
   }
 
   /** A slice of background work and the answers that waited for it. Returns whether there is more to do. */
   background(recordsMax: number): boolean {
     const { state, raft } = this.#context.open;
-    const more = state.applier.background(recordsMax);
+    const more = this.#pace.step(state.applier, recordsMax);
     const done = this.#compactions.filter(({ revision }) => state.applier.compacted(revision));
     if (done.length === 0) return more;
     // A physical compaction is answered when it is on disk (etcd: after a backend commit).
@@ -157,39 +168,44 @@ export class Requests {
   }
 
   /** Returns an error that is known at once. */
-  #dispatch(method: number, requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+  #dispatch(
+    method: number,
+    requestId: number,
+    payload: Uint8Array,
+    nowMs: number,
+    caller: Caller | undefined,
+  ): EtcdErrorCode | undefined {
     switch (method) {
       case Method.KvRange:
-        return this.#range(requestId, payload);
+        return this.#range(requestId, payload, caller);
       case Method.KvPut:
-        return this.#put(requestId, payload, nowMs);
+        return this.#put(requestId, payload, nowMs, caller);
       case Method.KvDeleteRange: {
         const error = checkDeleteRange(decodeDeleteRangeRequest(payload));
-        return error ?? this.#propose(InternalField.DeleteRange, requestId, method, payload, nowMs);
+        return error ?? this.#propose(InternalField.DeleteRange, requestId, method, payload, nowMs, caller);
       }
       case Method.KvTxn:
-        return this.#txn(requestId, payload, nowMs);
+        return this.#txn(requestId, payload, nowMs, caller);
       case Method.KvCompact:
         // Decoded only to refuse what cannot be: an entry must be readable by every member.
         decodeCompactionRequest(payload);
-        return this.#propose(InternalField.Compaction, requestId, method, payload, nowMs);
+        return this.#propose(InternalField.Compaction, requestId, method, payload, nowMs, caller);
       case Method.LeaseGrant:
-        return this.#leaseGrant(requestId, payload, nowMs);
+        return this.#leaseGrant(requestId, payload, nowMs, caller);
       case Method.LeaseRevoke:
         decode('etcdserverpb.LeaseRevokeRequest', payload);
-        return this.#propose(InternalField.LeaseRevoke, requestId, method, payload, nowMs);
+        return this.#propose(InternalField.LeaseRevoke, requestId, method, payload, nowMs, caller);
       case Method.LeaseTimeToLive:
-        this.#context.leases.timeToLive(requestId, payload, nowMs);
+        this.#context.leases.timeToLive(requestId, payload, nowMs, caller);
         return undefined;
       case Method.LeaseLeases:
-        this.#answerLeases(requestId);
-        return undefined;
+        return this.#answerLeases(requestId, caller);
       case Method.Alarm:
         decode('etcdserverpb.AlarmRequest', payload);
-        return this.#propose(InternalField.Alarm, requestId, method, payload, nowMs);
+        return this.#propose(InternalField.Alarm, requestId, method, payload, nowMs, caller);
       case Method.MemberList: {
         const { linearizable } = decode('etcdserverpb.MemberListRequest', payload);
-        if (linearizable) this.#waitForRead(requestId, method, payload);
+        if (linearizable) this.#waitForRead(requestId, method, payload, caller);
         else this.#answerMemberList(requestId);
         return undefined;
       }
@@ -203,62 +219,94 @@ export class Requests {
       case Method.Status:
         this.#answerStatus(requestId);
         return undefined;
-      case Method.Authenticate:
-        return EtcdErrorCode.AuthNotEnabled;
-      case Method.AuthPassword:
-        this.#context.host.reply(
-          requestId,
-          encodePasswordFacts({ enabled: false, hash: '', noPassword: false, revision: 1 }),
-        );
-        return undefined;
       default:
+        if (isAuthMethod(method)) return this.#auth(method, requestId, payload, nowMs, caller);
         return this.#context.maintenance.open(method, requestId, payload, nowMs);
     }
   }
 
-  #range(requestId: number, payload: Uint8Array): EtcdErrorCode | undefined {
+  #range(requestId: number, payload: Uint8Array, caller: Caller | undefined): EtcdErrorCode | undefined {
     const request = decodeRangeRequest(payload);
     const error = checkRange(request);
     if (error !== undefined) return error;
-    if (request.serializable) this.#answerRange(requestId, request);
-    else this.#waitForRead(requestId, Method.KvRange, payload);
+    if (request.serializable) this.#answerRange(requestId, request, caller);
+    else this.#waitForRead(requestId, Method.KvRange, payload, caller);
     return undefined;
   }
 
-  #put(requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+  #put(requestId: number, payload: Uint8Array, nowMs: number, caller: Caller | undefined): EtcdErrorCode | undefined {
     const request = decodePutRequest(payload);
     const error = checkPut(request);
     if (error !== undefined) return error;
     if (!this.#context.open.state.applier.admitsPut(request)) return EtcdErrorCode.NoSpace;
-    return this.#propose(InternalField.Put, requestId, Method.KvPut, payload, nowMs);
+    return this.#propose(InternalField.Put, requestId, Method.KvPut, payload, nowMs, caller);
   }
 
-  #txn(requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+  #txn(requestId: number, payload: Uint8Array, nowMs: number, caller: Caller | undefined): EtcdErrorCode | undefined {
     const request = decodeTxnRequest(payload);
     const error = checkTxn(request, this.#context.settings.maxTxnOps);
     if (error !== undefined) return error;
     if (!this.#context.open.state.applier.admitsTxn(request)) return EtcdErrorCode.NoSpace;
-    if (!isReadOnly(request)) return this.#propose(InternalField.Txn, requestId, Method.KvTxn, payload, nowMs);
-    if (isSerializable(request)) this.#answerTxn(requestId, request);
-    else this.#waitForRead(requestId, Method.KvTxn, payload);
+    if (!isReadOnly(request)) return this.#propose(InternalField.Txn, requestId, Method.KvTxn, payload, nowMs, caller);
+    if (isSerializable(request)) this.#answerTxn(requestId, request, caller);
+    else this.#waitForRead(requestId, Method.KvTxn, payload, caller);
     return undefined;
   }
 
   /** Without an id the member chooses one, as etcd does: its request ids are unique, and positive without the sign. */
-  #leaseGrant(requestId: number, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+  #leaseGrant(
+    requestId: number,
+    payload: Uint8Array,
+    nowMs: number,
+    caller: Caller | undefined,
+  ): EtcdErrorCode | undefined {
     const { idMember, open, proposals } = this.#context;
     const request = decode('etcdserverpb.LeaseGrantRequest', payload);
     if (!open.state.applier.admitsLeaseGrant()) return EtcdErrorCode.NoSpace;
     let { ID } = request;
     while (ID === 0n) ID = BigInt.asUintN(63, (BigInt(idMember) << 48n) | BigInt(proposals.nextCounter()));
     const body = ID === request.ID ? payload : encode('etcdserverpb.LeaseGrantRequest', { ...request, ID });
-    return this.#propose(InternalField.LeaseGrant, requestId, Method.LeaseGrant, body, nowMs);
+    return this.#propose(InternalField.LeaseGrant, requestId, Method.LeaseGrant, body, nowMs, caller);
   }
 
-  #answerLeases(requestId: number): void {
-    const { host, open } = this.#context;
-    const leases = open.state.applier.lessor.list().map(ID => ({ ID }));
+  /** Who may not read the keys of every lease is told of none, as in etcd. */
+  #answerLeases(requestId: number, caller: Caller | undefined): EtcdErrorCode | undefined {
+    const { callers, host, open } = this.#context;
+    const { lessor, mvcc } = open.state.applier;
+    const ids = lessor.list();
+    const refusal = callers.refuse(caller, (_auth, rights, identity) => {
+      if (identity.username === '') return EtcdErrorCode.UserEmpty;
+      const slots = ids.flatMap(id => lessor.slotsOf(id));
+      return rights.refuseKeys(
+        identity,
+        slots.map(slot => mvcc.index.table.key(slot)),
+      );
+    });
+    if (refusal !== undefined) return refusal;
+    const leases = ids.map(ID => ({ ID }));
     host.reply(requestId, encode('etcdserverpb.LeaseLeasesResponse', { header: this.#header(), leases }));
+    return undefined;
+  }
+
+  /** A call of the Auth service, or of the host's part of it. */
+  #auth(
+    method: number,
+    requestId: number,
+    payload: Uint8Array,
+    nowMs: number,
+    caller: Caller | undefined,
+  ): EtcdErrorCode | undefined {
+    if (method === Method.AuthPassword) {
+      if (caller !== SERVER_CALLER) return EtcdErrorCode.UnknownMethod;
+      this.#waitForRead(requestId, method, payload, caller);
+      return undefined;
+    }
+    const proposal = authProposal(method, payload, caller);
+    if (typeof proposal === 'number') return proposal;
+    const { field, body, authRevision } = proposal;
+    // A login is nobody's yet: the password was its right.
+    const asker = method === Method.Authenticate ? undefined : caller;
+    return this.#propose(field, requestId, method, body, nowMs, asker, authRevision);
   }
 
   #header() {
@@ -272,29 +320,35 @@ export class Requests {
     method: number,
     payload: Uint8Array,
     nowMs: number,
+    caller: Caller | undefined,
+    authRevision?: number,
   ): EtcdErrorCode | undefined {
-    const { proposals, idMember, settings } = this.#context;
+    const { callers, proposals, idMember, settings } = this.#context;
+    const identity = callers.identityOf(caller);
+    if (typeof identity === 'number') return identity;
     const counter = proposals.nextCounter();
-    const data = encodeInternalRequest(field, payload, idMember, counter);
+    const data = encodeInternalRequest(field, payload, idMember, counter, identity);
     if (data.length > settings.maxRequestBytes) return EtcdErrorCode.RequestTooLarge;
-    proposals.add(counter, data, { requestId, method, startedMs: nowMs });
+    proposals.add(counter, data, { requestId, method, startedMs: nowMs, authRevision });
     return undefined;
   }
 
-  #waitForRead(requestId: number, method: number, payload: Uint8Array): void {
-    this.#context.reads.add({ requestId, method, payload: Buffer.from(payload) });
+  #waitForRead(requestId: number, method: number, payload: Uint8Array, caller: Caller | undefined): void {
+    this.#context.reads.add({ requestId, method, payload: Buffer.from(payload), caller });
   }
 
   #hashKv(requestId: number, revision: bigint): EtcdErrorCode | undefined {
     const { host, open } = this.#context;
     const hash = { revision };
     this.#hashes.set(requestId, hash);
+    const beganMs = performance.now();
     const error = open.state.applier.hashKv(
       Number(revision),
       () => open.raft.term,
       response => {
         if (this.#hashes.get(requestId) !== hash) return;
         this.#hashes.delete(requestId);
+        open.cells.observe(Histogram.hashRevision, (performance.now() - beganMs) / 1_000);
         host.reply(requestId, revision < -BigInt(Number.MAX_SAFE_INTEGER) ? named(response, revision) : response);
       },
     );
@@ -302,14 +356,21 @@ export class Requests {
     return error;
   }
 
-  #answerRange(requestId: number, request: RangeRequest): void {
-    const { open } = this.#context;
-    this.#answer(requestId, open.state.applier.range(request, open.raft.term));
+  /** Nothing comes between the decision and the read: a turn is one piece. */
+  #answerRange(requestId: number, request: RangeRequest, caller: Caller | undefined): void {
+    const { callers, open } = this.#context;
+    const error = callers.enabled
+      ? callers.refuse(caller, (auth, _rights, identity) => auth.refuseRead(identity, request.key, request.rangeEnd))
+      : undefined;
+    this.#answer(requestId, error === undefined ? open.state.applier.range(request, open.raft.term) : { error });
   }
 
-  #answerTxn(requestId: number, request: TxnRequest): void {
-    const { open } = this.#context;
-    this.#answer(requestId, open.state.applier.readTxn(request, open.raft.term));
+  #answerTxn(requestId: number, request: TxnRequest, caller: Caller | undefined): void {
+    const { callers, open } = this.#context;
+    const error = callers.enabled
+      ? callers.refuse(caller, (_auth, rights, identity) => rights.refuseTxn(identity, request))
+      : undefined;
+    this.#answer(requestId, error === undefined ? open.state.applier.readTxn(request, open.raft.term) : { error });
   }
 
   #answerMemberList(requestId: number): void {

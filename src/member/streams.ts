@@ -10,11 +10,13 @@
  *
  * Invariant (B2): a stream ends once: by an error here, by whoever answers it, or by its client.
  */
+import { EMPTY_BYTES } from '../base/bytes.js';
 import type { Caller } from '../transport/caller.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
 import { ProtoError } from '../wire/proto.js';
+import { type Callers, statusText } from './callers.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
 import type { OpenMember } from './open.js';
@@ -29,6 +31,8 @@ interface OpenStream {
   readonly requiresLeader: boolean;
   /** Who opened it; it stays this one's, whatever happens to the connection. */
   readonly caller: Caller | undefined;
+  /** The user it was when its last watcher was created; undefined before, and for who needed to be none. */
+  userName: string | undefined;
 }
 
 export class Streams {
@@ -36,13 +40,15 @@ export class Streams {
   readonly #watches: WatchHub;
   readonly #leases: LeaseCalls;
   readonly #snapshots: SnapshotStreams;
+  readonly #callers: Callers;
   readonly #checkEveryMs: number;
   readonly #open = new Map<number, OpenStream>();
   #checkedMs = 0;
   #leaderlessChecks = 0;
 
-  constructor(host: HostLink, watches: WatchHub, leases: LeaseCalls, open: OpenMember) {
+  constructor(host: HostLink, watches: WatchHub, leases: LeaseCalls, callers: Callers, open: OpenMember) {
     this.#host = host;
+    this.#callers = callers;
     this.#watches = watches;
     this.#leases = leases;
     this.#snapshots = new SnapshotStreams(host, open, (id, error) => this.end(id, error));
@@ -60,14 +66,19 @@ export class Streams {
   }
 
   open(method: number, streamId: number, requiresLeader: boolean, caller: Caller | undefined): void {
+    const refusal = this.#callers.refuseCall(method, EMPTY_BYTES, caller);
+    if (refusal !== undefined) {
+      this.#host.end(streamId, refusal);
+      return;
+    }
     if (method === Method.Watch) this.#watches.open(streamId);
-    else if (method === Method.LeaseKeepAlive) this.#leases.open(streamId);
+    else if (method === Method.LeaseKeepAlive) this.#leases.open(streamId, caller);
     else if (method === Method.Snapshot) this.#snapshots.open(streamId);
     else {
       this.#host.end(streamId, ErrorCode.UnknownMethod);
       return;
     }
-    this.#open.set(streamId, { method, requiresLeader, caller });
+    this.#open.set(streamId, { method, requiresLeader, caller, userName: undefined });
   }
 
   /** One more message of the client; `payload` is a view that is valid during the call only. */
@@ -126,6 +137,29 @@ export class Streams {
     this.#forget(streamId);
     if (error === undefined) this.#host.endStream(streamId);
     else this.#host.end(streamId, error, detail);
+  }
+
+  /** Why the stream's client may not create a watcher on a range, as the cancel_reason of the answer. */
+  refuseWatch(streamId: number, key: Uint8Array, rangeEnd: Uint8Array): string | undefined {
+    if (!this.#callers.enabled) return undefined;
+    const stream = this.#open.get(streamId);
+    const error = this.#callers.refuse(stream?.caller, (auth, _rights, identity) => {
+      if (stream !== undefined && identity.username !== '') stream.userName = identity.username;
+      return auth.refuseRead(identity, key, rangeEnd);
+    });
+    return error === undefined ? undefined : statusText(error);
+  }
+
+  /**
+   * The same for a watcher that there is, after users or roles have changed. The stream is whose it was: a token that
+   * has expired since is no reason. Whoever came while auth was off is asked now.
+   */
+  refuseWatcher(streamId: number, key: Uint8Array, rangeEnd: Uint8Array): string | undefined {
+    const stream = this.#open.get(streamId);
+    if (stream?.userName === undefined) return this.refuseWatch(streamId, key, rangeEnd);
+    const { userName } = stream;
+    const error = this.#callers.refuse(stream.caller, auth => auth.refuseReader(userName, key, rangeEnd));
+    return error === undefined ? undefined : statusText(error);
   }
 
   #forget(streamId: number): void {

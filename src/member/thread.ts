@@ -22,7 +22,7 @@ export function runMemberThread(): void {
       try {
         doorbell = new Doorbell(boot.doorbell);
         member = new Member(boot);
-        run(member, doorbell, boot.settings.heartbeatIntervalMs).catch(die);
+        run(member, doorbell, boot.settings.heartbeatIntervalMs).catch(error => die(error, member));
         return member.report();
       } catch (error) {
         // The host hears why from the rejected call, which must leave first; there is nothing to run.
@@ -62,7 +62,8 @@ async function run(member: Member, doorbell: Doorbell, tickMs: number): Promise<
 }
 
 /** A throw outside any promise ends the thread and reaches the host as the worker's error. */
-function die(error: unknown): void {
+function die(error: unknown, member: Member | undefined): void {
+  member?.lastWords();
   setImmediate(() => {
     throw error;
   });

@@ -127,7 +127,9 @@ const checks: Record<BucketName, RecordCheck> = {
   auth: (key, value) => {
     const name = utf8Decode(key);
     if (name === 'authEnabled' && value.length !== 1) return 'its value is not one byte';
-    return name === 'authRevision' && value.length !== 8 ? 'its value is not 8 bytes' : undefined;
+    if (name !== 'authRevision') return undefined;
+    if (value.length !== 8) return 'its value is not 8 bytes';
+    return isSafe(value, 0) ? undefined : 'its revision is too large';
   },
   authUsers: (_key, value) => {
     decode('authpb.User', value);

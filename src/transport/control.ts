@@ -60,6 +60,9 @@ export interface MemberIdentity {
 /** What a request or a watch response may weigh on the wire beyond --max-request-bytes (etcd: grpcOverheadBytes). */
 export const grpcOverheadBytes = 512 * 1024;
 
+/** What 0 means as --quota-backend-bytes. */
+export const quotaBytesDefault = 2 * 1024 * 1024 * 1024;
+
 /** The settings every member thread gets; names and defaults as etcd's flags (server-config). */
 export interface MemberSettings {
   readonly heartbeatIntervalMs: number;
@@ -119,6 +122,8 @@ export interface MemberBoot {
   readonly doorbell: DoorbellBuffer;
   readonly hostDoorbell: DoorbellBuffer;
   readonly cells: SharedArrayBuffer;
+  /** This start's MetricCells. */
+  readonly metrics: SharedArrayBuffer;
   readonly fromHost: LinkBuffers;
   readonly toHost: LinkBuffers;
   /** The other members of now; later ones come by `connect`. */

@@ -91,6 +91,29 @@ export interface RestoredSnapshot {
   readonly bytes: number;
 }
 
+/** A certificate and its key, in PEM. */
+export interface CredentialsPem {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Certificates for a server and its clients. */
+export interface CertificateTask {
+  /** Who signs; undefined: an authority that is made first. */
+  readonly authority: CredentialsPem | undefined;
+  /** Names and addresses the server's certificate is for. */
+  readonly hosts: readonly string[];
+  /** Ends of the validity, in milliseconds of the epoch. */
+  readonly untilMs: number;
+  readonly authorityUntilMs: number;
+}
+
+export interface IssuedCertificates {
+  readonly authority: CredentialsPem;
+  readonly server: CredentialsPem;
+  readonly client: CredentialsPem;
+}
+
 /** A password becomes its bcrypt text. */
 export interface HashPasswordTask {
   readonly password: string;

@@ -69,7 +69,8 @@ export interface WatchNotice {
   readonly created?: boolean;
   readonly canceled?: boolean;
   readonly compactRevision?: number;
-  readonly cancelReason?: WatchCancelReason | undefined;
+  /** A WatchCancelReason, or the status of a caller without the right. */
+  readonly cancelReason?: string | undefined;
   readonly fragment?: boolean;
 }
 

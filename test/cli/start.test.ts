@@ -33,7 +33,7 @@ interface Ready {
   readonly msg: string;
   readonly members: readonly { name: string; id: string; endpoint: string }[];
   readonly leader: string;
-  readonly dataDir: string;
+  readonly 'data-dir': string;
 }
 
 function run(args: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
@@ -72,7 +72,7 @@ async function refusal(args: readonly string[], environment: NodeJS.ProcessEnv =
 
 test('starts, serves, and ends in order on SIGTERM', async () => {
   const child = run(['--data-dir', 'data', '--listen-client-urls', anyPorts]);
-  const { members, leader, dataDir } = await ready(child);
+  const { members, leader, 'data-dir': dataDir } = await ready(child);
   assert.equal(members.length, 3);
   assert.equal(dataDir, 'data');
   assert.ok(members.some(member => member.name === leader));
@@ -91,7 +91,7 @@ test('starts, serves, and ends in order on SIGTERM', async () => {
 
 test('one Ctrl-C that arrives twice, as under npm, ends it in order', async () => {
   const child = run(['--ephemeral', '--listen-client-urls', anyPorts]);
-  const { dataDir } = await ready(child);
+  const { 'data-dir': dataDir } = await ready(child);
   child.kill('SIGINT');
   child.kill('SIGINT');
   const [code] = (await once(child, 'exit')) as [number];
@@ -119,7 +119,7 @@ test('a second signal ends it at once, open calls or not', async () => {
 
 test('an ephemeral cluster leaves nothing behind', async () => {
   const child = run(['start', '--ephemeral', '--members=1', '--listen-client-urls=http://127.0.0.1:0']);
-  const { dataDir } = await ready(child);
+  const { 'data-dir': dataDir } = await ready(child);
   assert.ok(existsSync(dataDir));
   child.kill('SIGINT');
   await once(child, 'exit');

@@ -20,7 +20,7 @@ test('defaults are etcd’s', () => {
   assert.equal(token, 'etcd-cluster');
   assert.deepEqual(
     listen,
-    [0, 0, 0].map(port => ({ host: '127.0.0.1', port })),
+    [0, 0, 0].map(port => ({ host: '127.0.0.1', port, secure: false })),
   );
   assert.deepEqual(settings, {
     heartbeatIntervalMs: 100,
@@ -44,7 +44,7 @@ test('defaults are etcd’s', () => {
 });
 
 test('auth: etcd’s three flags', () => {
-  assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10 });
+  assert.deepEqual(resolveOptions({}).auth, { tokens: undefined, bcryptCost: 10, commonNames: false });
   const { settings, auth } = resolveOptions({ authToken: 'jwt,sign-method=HS256,priv-key=k', bcryptCost: 4 });
   assert.deepEqual([settings.authToken, auth.tokens?.method, auth.bcryptCost], ['jwt', 'HS256', 4]);
   const ttl = (seconds: number): number =>
@@ -90,5 +90,7 @@ test('other refusals name the option and a way out', () => {
 });
 
 test('URLs with IPv6 hosts', () => {
-  assert.deepEqual(resolveOptions({ listenClientUrls: ['http://[::1]:2379/'] }).listen, [{ host: '::1', port: 2379 }]);
+  assert.deepEqual(resolveOptions({ listenClientUrls: ['http://[::1]:2379/'] }).listen, [
+    { host: '::1', port: 2379, secure: false },
+  ]);
 });

@@ -4,6 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AuthStore } from '../../src/member/auth/auth-store.js';
+import { KeyRights } from '../../src/member/auth/key-rights.js';
+import { Callers } from '../../src/member/callers.js';
 import type { HostLink } from '../../src/member/host-link.js';
 import { Lessor } from '../../src/member/lease/lessor.js';
 import { LeaseCalls } from '../../src/member/lease-calls.js';
@@ -11,6 +14,7 @@ import type { OpenMember } from '../../src/member/open.js';
 import { PeerCalls } from '../../src/member/peer-calls.js';
 import type { PeerLinks } from '../../src/member/peer-links.js';
 import type { Read, Reads } from '../../src/member/reads.js';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { EtcdErrorCode, etcdErrorName } from '../../src/wire/errors.js';
 import { ResponseHeaderTemplate } from '../../src/wire/header.js';
 import { Method } from '../../src/wire/methods.js';
@@ -40,6 +44,9 @@ class Stage {
   nowMs = 0;
   #heard: string[] = [];
 
+  readonly auth = new AuthStore(new MemoryStateStore(), 300);
+  readonly rights = new KeyRights(this.auth, { keysOf: () => [] });
+
   constructor() {
     const peers = {
       sendCall: (to: bigint, method: number, id: number, payload: Uint8Array) =>
@@ -65,10 +72,12 @@ class Stage {
       calls: this.calls,
       reads: { add: (read: Read) => this.reads.push(read) } as unknown as Reads,
       open: {
+        cells: new MetricCells(),
         raft: this.raft,
         state: { applier: { lessor: this.lessor, currentRevision: 1 } },
       } as unknown as OpenMember,
       header: new ResponseHeaderTemplate(9n, me),
+      callers: new Callers(() => ({ auth: this.auth, rights: this.rights })),
       clearCheckpoint: id => this.cleared.push(id),
       endStream: (id, error) => {
         this.#heard.push(`${id}: ${error === undefined ? 'end' : etcdErrorName(error)}`);

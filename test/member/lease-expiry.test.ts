@@ -1,10 +1,12 @@
 /** What a leader proposes about leases, when, and that nobody else proposes anything. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AuthStore } from '../../src/member/auth/auth-store.js';
 import { Lessor } from '../../src/member/lease/lessor.js';
 import { LeaseExpiry } from '../../src/member/lease-expiry.js';
 import type { OpenMember } from '../../src/member/open.js';
 import { Proposals } from '../../src/member/proposals.js';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../../src/wire/internal.js';
 import { decode } from '../../src/wire/schema.js';
 import { MemoryStateStore } from '../support/memory-state-store.js';
@@ -15,13 +17,15 @@ class Stage {
   readonly lessor = new Lessor({ storage: new MemoryStateStore(), minimumTtlSeconds: 2, checkpointPersist: true });
   readonly raft = { isLeader: false, propose: (entries: { data: Uint8Array }[]) => entries.forEach(this.#take, this) };
   readonly expiry: LeaseExpiry;
+  readonly auth = new AuthStore(new MemoryStateStore(), 300);
   #nowMs = 0;
   #proposed: string[] = [];
 
   constructor(leaseCheckpointIntervalMs = 0) {
     const open = {
+      cells: new MetricCells(),
       raft: this.raft,
-      state: { applier: { lessor: this.lessor } },
+      state: { applier: { lessor: this.lessor, auth: this.auth } },
       boot: { settings: { electionTimeoutMs, leaseCheckpointIntervalMs } },
     };
     this.expiry = new LeaseExpiry(open as unknown as OpenMember, new Proposals(0), 7);

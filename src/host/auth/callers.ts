@@ -9,6 +9,7 @@
  */
 import { encodeClaimsCaller, encodeCommonNameCaller, encodeTokenCaller } from '../../transport/caller.js';
 import type { Call, Metadata } from '../grpc/call.js';
+import type { HostAuth } from './host-auth.js';
 import type { JwtTokens } from './jwt.js';
 
 /** An identity as it goes over the ring; undefined: none. */
@@ -30,11 +31,16 @@ export const callersMax = 1_024;
 /** The callers of one endpoint. */
 export class Callers {
   readonly #tokens: JwtTokens | undefined;
+  readonly #commonNames: boolean;
   readonly #known = new Map<string, Known>();
 
-  /** `tokens` reads signed tokens; undefined: tokens are simple ones. */
-  constructor(tokens: JwtTokens | undefined) {
+  /**
+   * `tokens` reads signed tokens; undefined: tokens are simple ones. `commonNames`: who shows a certificate is the user
+   * it names (etcd's --client-cert-auth; a certificate that is asked for without it opens the door and no more).
+   */
+  constructor({ tokens, commonNames }: Pick<HostAuth, 'tokens' | 'commonNames'>) {
     this.#tokens = tokens;
+    this.#commonNames = commonNames;
   }
 
   /** The call's identity; a promise while a signed token is verified, which never rejects. */
@@ -43,7 +49,8 @@ export class Callers {
     if (known !== undefined && isValid(known)) return known.caller;
     const token = tokenOf(metadata);
     if (token !== undefined) return this.#ofToken(token, metadata);
-    const name = metadata.get('grpcgateway-accept') === undefined ? peer.commonName : undefined;
+    const counts = this.#commonNames && metadata.get('grpcgateway-accept') === undefined;
+    const name = counts ? peer.commonName : undefined;
     const made = name === undefined ? nobody : this.#ofCommonName(name);
     metadata.memo = made;
     return made.caller;

@@ -8,18 +8,21 @@ import type { TokenOptions } from './token-options.js';
 export interface AuthSettings {
   readonly tokens: TokenOptions;
   readonly bcryptCost: number;
+  /** Client certificates name users: etcd's --client-cert-auth. */
+  readonly commonNames: boolean;
 }
 
 export interface HostAuth {
   /** Signed tokens; undefined: the members give simple ones. */
   readonly tokens: JwtTokens | undefined;
   readonly bcryptCost: number;
+  readonly commonNames: boolean;
 }
 
 /** Reads the keys, if there are any to read. Rejects with StartError. */
-export async function prepareAuth({ tokens, bcryptCost }: AuthSettings): Promise<HostAuth> {
-  if (tokens === undefined) return { tokens, bcryptCost };
+export async function prepareAuth({ tokens, ...rest }: AuthSettings): Promise<HostAuth> {
+  if (tokens === undefined) return { tokens, ...rest };
   // Loaded when asked for: a cluster with simple tokens starts without it.
   const { JwtTokens } = await import('./jwt.js');
-  return { tokens: new JwtTokens(tokens), bcryptCost };
+  return { tokens: new JwtTokens(tokens), ...rest };
 }

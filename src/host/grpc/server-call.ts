@@ -17,6 +17,8 @@ import type { HeaderField } from '../http2/hpack/field.js';
 import type { RequestHead } from '../http2/request-head.js';
 import type { ResetCause, Stream, StreamReceiver } from '../http2/stream.js';
 import type { Call, CallListener, CancelReason, Metadata, Peer, Service } from './call.js';
+import { cancelCode } from './counted-call.js';
+import type { GrpcCounts } from './counts.js';
 import type { DeadlineEntry, Deadlines } from './deadlines.js';
 import { pack, unpack } from './gzip.js';
 import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
@@ -33,6 +35,7 @@ export interface CallContext {
   readonly receiveBytesMax: number;
   /** Takes requests that are no gRPC calls; undefined: they are refused. */
   readonly acceptPlain?: PlainAcceptor | undefined;
+  readonly counts: GrpcCounts;
 }
 
 /** Serves a request that is plain HTTP. */
@@ -80,6 +83,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   #listener: CallListener | undefined = undefined;
   #state: CallState = CallState.Running;
   #headersSent = false;
+  readonly #begunMs: number;
 
   deadlineTick = 0;
   deadlineNext: DeadlineEntry | undefined = undefined;
@@ -91,6 +95,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#head = head;
     this.peer = peer;
     this.#reader = new MessageReader(context.receiveBytesMax);
+    this.#begunMs = context.counts.begin(head.counted, head.clientVersion);
   }
 
   /** Hands the call to the service. */
@@ -119,7 +124,8 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   }
 
   reply(message: Uint8Array, given = false): void {
-    if (!this.#mayEnd()) return;
+    if (!this.#mayEnd(GrpcCode.Ok)) return;
+    this.#context.counts.messageSent(this.#head.counted.slot, message.length);
     if (this.#headersSent || this.#head.gzip) {
       this.#send(message, given);
       this.#stream.end(trailersOk);
@@ -131,11 +137,14 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   }
 
   sendMessage(message: Uint8Array, given = false, head?: Uint8Array): boolean {
-    return this.#state === CallState.Running && this.#send(message, given, head);
+    if (this.#state !== CallState.Running) return false;
+    this.#context.counts.messageSent(this.#head.counted.slot, message.length + (head?.length ?? 0));
+    return this.#send(message, given, head);
   }
 
   end(code: number, text: string): void {
-    if (!this.#mayEnd()) return;
+    if (!this.#mayEnd(code)) return;
+    if (code !== GrpcCode.Ok) this.#context.counts.refused(this.#head.counted.slot, text);
     this.#sendStatus(code, text);
     this.#stream.release();
   }
@@ -164,7 +173,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
 
   onMessage(flag: number, bytes: Uint8Array, from: number, to: number): boolean {
     const message = bytes.subarray(from, to);
-    if (flag === 0) this.#listener?.message(message);
+    if (flag === 0) this.#received(message);
     else this.#compressed(flag, message);
     return this.#state === CallState.Running;
   }
@@ -183,18 +192,28 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
 
   // -------------------------------------------------------------------------------------------------------------------
 
+  #received(message: Uint8Array): void {
+    this.#context.counts.messageReceived(this.#head.counted.slot, message.length);
+    this.#listener?.message(message);
+  }
+
   /** Ends the call for the service. False: it had ended, and its handler has now stopped. */
-  #mayEnd(): boolean {
+  #mayEnd(code: number): boolean {
     if (this.#state === CallState.Cancelled) this.#stream.release();
     if (this.#state !== CallState.Running) return false;
     this.#state = CallState.Ended;
+    this.#context.counts.end(this.#head.counted.slot, code, this.#begunMs);
     this.#context.deadlines.remove(this);
     return true;
   }
 
-  #cancel(reason: CancelReason): void {
+  #cancel(reason: CancelReason, code: number = cancelCode(reason)): void {
     if (this.#state !== CallState.Running) return;
     this.#state = CallState.Cancelled;
+    const { counts } = this.#context;
+    counts.end(this.#head.counted.slot, code, this.#begunMs);
+    if (reason === 'protocol') counts.streamFailed({ path: this.path, direction: 'receive' });
+    if (reason === 'slow-reader') counts.streamFailed({ path: this.path, direction: 'send' });
     this.#context.deadlines.remove(this);
     this.#listener?.cancel(reason);
   }
@@ -202,7 +221,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   /** Ends the call over something that the client sent. */
   #refuse(code: number, text: string): void {
     this.#sendStatus(code, text);
-    this.#cancel('protocol');
+    this.#cancel('protocol', code);
   }
 
   #sendStatus(code: number, text: string): void {
@@ -240,7 +259,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
       const text = `grpc: received message after decompression larger than max ${max}`;
       return this.#refuse(GrpcCode.ResourceExhausted, text);
     }
-    if (unpacked instanceof Uint8Array) this.#listener?.message(unpacked);
+    if (unpacked instanceof Uint8Array) this.#received(unpacked);
     else this.#refuse(GrpcCode.Internal, `grpc: failed to decompress the received message: ${unpacked.error}`);
   }
 }

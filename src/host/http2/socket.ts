@@ -27,6 +27,8 @@ export interface Http2ListenerOptions {
   readonly accept: (stream: Stream, head: RequestHead, socket: Socket) => StreamReceiver;
   /** Serves connections that do not begin with the HTTP/2 preface; undefined: they are closed. */
   readonly httpServer?: HttpServer | undefined;
+  /** Takes accepted connections first, to encrypt them, and hands them on by `attach`. */
+  readonly encrypt?: ((socket: Socket) => void) | undefined;
 }
 
 const tickMs = 1_000;
@@ -48,7 +50,7 @@ export class Http2Listener {
 
   constructor(options: Http2ListenerOptions) {
     this.#options = options;
-    this.#server = createServer(socket => this.attach(socket, undefined));
+    this.#server = createServer(options.encrypt ?? (socket => this.attach(socket, undefined)));
     this.#server.maxConnections = options.limits.connectionsMax;
   }
 

@@ -10,6 +10,7 @@
  */
 import { fail } from '../../base/assert.js';
 import type { MemberBoot, MemberSettings } from '../../transport/control.js';
+import { MetricCells } from '../../transport/metric-cells.js';
 import { EtcdErrorCode } from '../../wire/errors.js';
 import { ResponseHeaderTemplate } from '../../wire/header.js';
 import { InternalField, type InternalRequest } from '../../wire/internal.js';
@@ -25,6 +26,8 @@ import {
 import { ProtoError } from '../../wire/proto.js';
 import { decode, encode } from '../../wire/schema.js';
 import { decodeTxnRequest, type TxnRequest } from '../../wire/txn.js';
+import { type AuthStorage, AuthStore, type AuthTable } from '../auth/auth-store.js';
+import { KeyRights } from '../auth/key-rights.js';
 import { type LeaseStorage, Lessor } from '../lease/lessor.js';
 import { shortVersion } from '../membership/downgrade.js';
 import { Background } from '../mvcc/background.js';
@@ -32,6 +35,8 @@ import { Mvcc } from '../mvcc/mvcc.js';
 import type { MvccStorage } from '../mvcc/storage.js';
 import type { Entry } from '../raft/types.js';
 import { AlarmAction, type AlarmMember, type AlarmStorage, Alarms, AlarmType } from './alarms.js';
+import { AuthLayer } from './auth-layer.js';
+import { AuthRequests, isAuthField } from './auth-requests.js';
 import { BackendHashJob, type HashedTable } from './backend-hash.js';
 import { CappedLayer, CorruptLayer, type Layer, QuotaLayer, StoreLayer } from './layers.js';
 import { LeaseStore } from './leases.js';
@@ -40,10 +45,10 @@ import { Reader } from './reader.js';
 import type { ApplyContext, Reply } from './reply.js';
 
 /** What applying needs of the state store beside the key space's part. */
-export interface ApplierStorage extends MvccStorage, AlarmStorage, LeaseStorage {
-  get(table: 'meta', key: Uint8Array): Uint8Array | undefined;
-  put(table: 'meta' | 'alarm' | 'lease', key: Uint8Array, value: Uint8Array): void;
-  delete(table: 'alarm' | 'lease', key: Uint8Array): void;
+export interface ApplierStorage extends MvccStorage, AlarmStorage, LeaseStorage, AuthStorage {
+  get(table: 'meta' | 'auth', key: Uint8Array): Uint8Array | undefined;
+  put(table: 'meta' | 'alarm' | 'lease' | AuthTable, key: Uint8Array, value: Uint8Array): void;
+  delete(table: 'alarm' | 'lease' | AuthTable, key: Uint8Array): void;
   list(table: HashedTable): [key: Uint8Array, value: Uint8Array][];
   setApplied(index: number, term: number): void;
   sizeBytes(): number;
@@ -65,10 +70,19 @@ export interface ApplierOptions {
   readonly storage: ApplierStorage;
   readonly members: ApplierMembers;
   readonly minimumLeaseTtlSeconds: number;
+  /** Where is counted; default: for nobody. */
+  readonly cells?: MetricCells;
+  /** --auth-token-ttl of simple tokens. */
+  readonly authTokenTtlSeconds: number;
 }
 
 /** An applier over a member's stores. */
-export function createApplier(boot: MemberBoot, storage: ApplierStorage, members: ApplierMembers): Applier {
+export function createApplier(
+  boot: MemberBoot,
+  storage: ApplierStorage,
+  members: ApplierMembers,
+  cells: MetricCells,
+): Applier {
   return new Applier({
     clusterId: boot.clusterId,
     memberId: boot.identity.id,
@@ -76,6 +90,8 @@ export function createApplier(boot: MemberBoot, storage: ApplierStorage, members
     storage,
     members,
     minimumLeaseTtlSeconds: minimumLeaseTtlSeconds(boot.settings),
+    cells,
+    authTokenTtlSeconds: boot.settings.authTokenTtlSeconds,
   });
 }
 
@@ -92,28 +108,38 @@ export class Applier {
   readonly mvcc: Mvcc;
   /** Advanced by the turn; promoted and asked what is due while this member leads. */
   readonly lessor: Lessor;
+  /** Users, roles and tokens; the turn's time enters by its tokens. */
+  readonly auth: AuthStore;
+  /** What requests about keys need, for those that are not applied. */
+  readonly rights: KeyRights;
   readonly #options: ApplierOptions;
   readonly #leaseStore: LeaseStore;
   readonly #background: Background;
   readonly #reader: Reader;
+  readonly #authRequests: AuthRequests;
   readonly #alarms: Alarms;
   readonly #quota: Quota;
   readonly #header: ResponseHeaderTemplate;
-  /** The layers without those of alarms, and with them. */
+  /** The layers without those of auth and alarms, and with them. */
   readonly #base: Layer;
   #top: Layer;
   #wantsNoSpaceAlarm = false;
 
   constructor(options: ApplierOptions) {
-    const { clusterId, memberId, quotaBackendBytes, storage } = options;
+    const { clusterId, memberId, quotaBackendBytes, storage, cells = new MetricCells() } = options;
     this.#options = options;
     this.#header = new ResponseHeaderTemplate(clusterId, memberId);
     const minimumTtlSeconds = options.minimumLeaseTtlSeconds;
     this.lessor = new Lessor({ storage, minimumTtlSeconds, checkpointPersist: true });
-    this.mvcc = new Mvcc(storage, this.lessor);
-    this.#leaseStore = new LeaseStore(this.mvcc, this.lessor, this.#header);
+    this.mvcc = new Mvcc(storage, this.lessor, cells);
+    this.#leaseStore = new LeaseStore(this.mvcc, this.lessor, this.#header, cells);
     this.#background = new Background(this.mvcc);
     this.#reader = new Reader(this.mvcc, this.#header);
+    this.auth = new AuthStore(storage, options.authTokenTtlSeconds);
+    this.rights = new KeyRights(this.auth, {
+      keysOf: id => this.lessor.slotsOf(id).map(slot => this.mvcc.index.table.key(slot)),
+    });
+    this.#authRequests = new AuthRequests(this.auth, raftTerm => this.#ids(raftTerm));
     this.#alarms = new Alarms(storage);
     this.#quota = new Quota(quotaBackendBytes, () => storage.sizeBytes());
     const store = new StoreLayer({
@@ -185,7 +211,7 @@ export class Applier {
   apply(entry: Entry, request: InternalRequest, raftTerm: number, wanted: boolean): Reply | undefined {
     let reply: Reply | undefined;
     try {
-      reply = this.#dispatch(entry.data, request, { raftTerm, wanted });
+      reply = this.#dispatch(entry.data, request, { raftTerm, wanted, index: entry.index, identity: request });
     } catch (error) {
       // Requests are decoded as a whole before anything is done.
       if (!(error instanceof ProtoError)) throw error;
@@ -290,8 +316,15 @@ export class Applier {
         // A version that an etcd test wants to see refused by older servers: nothing is to be done.
         return undefined;
       default:
+        if (isAuthField(field)) return this.#administer(data.subarray(bodyStart, bodyEnd), request, context);
         return fail('an entry asks for something that this version does not know', { field });
     }
+  }
+
+  #administer(body: Uint8Array, { field }: InternalRequest, context: ApplyContext): Reply | undefined {
+    const reply = this.#authRequests.apply(field, body, context);
+    this.#top = this.#layers();
+    return reply;
   }
 
   #alarm(body: Uint8Array, { raftTerm, wanted }: ApplyContext): Reply | undefined {
@@ -326,7 +359,8 @@ export class Applier {
 
   #layers(): Layer {
     if (this.#alarms.has(AlarmType.Corrupt)) return new CorruptLayer();
-    return this.#alarms.has(AlarmType.NoSpace) ? new CappedLayer(this.#base) : this.#base;
+    const base = this.auth.enabled ? new AuthLayer(this.#base, this.auth, this.rights) : this.#base;
+    return this.#alarms.has(AlarmType.NoSpace) ? new CappedLayer(base) : base;
   }
 
   #admits(costBytes: number): boolean {

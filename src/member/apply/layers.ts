@@ -1,11 +1,12 @@
 /**
  * Layers around the store, each deciding about a request before (or after) the one inside it; etcd's order:
  *
- *   CORRUPT alarm: refuses everything ─> NOSPACE alarm: refuses what adds ─> quota: applies, then complains ─> store
+ *   CORRUPT alarm: refuses everything ─> NOSPACE alarm: refuses what adds ─> auth: refuses who may not (auth-layer)
+ *      ─> quota: applies, then complains ─> store
  *
- * The alarm layers are there only while their alarm is active. All members have the same alarms at the same entry, so
- * all refuse the same requests. The quota is a member's own affair: it never changes what is stored, only what is
- * answered and that this member raises NOSPACE.
+ * The alarm layers are there only while their alarm is active, that of auth while auth is on. All members have the same
+ * alarms and users at the same entry, so all refuse the same requests. The quota is a member's own affair: it never
+ * changes what is stored, only what is answered and that this member raises NOSPACE.
  *
  * A layer returns undefined when the request succeeded and nobody wants the answer.
  */

@@ -204,3 +204,13 @@ function idOfKey(key: Uint8Array): MemberId {
   assert(id !== undefined, 'a key of the member table is not a hexadecimal id');
   return id;
 }
+
+/** For the log; the names of the types are raftpb's. */
+export function confChangeFields({ type, nodeId, error }: AppliedConfChange): Record<string, string | boolean> {
+  const name = Object.keys(ConfChangeType).find(key => ConfChangeType[key as keyof typeof ConfChangeType] === type);
+  return {
+    'raft-conf-change': `ConfChange${name}`,
+    'raft-conf-change-node-id': nodeId.toString(16),
+    refused: error !== undefined,
+  };
+}

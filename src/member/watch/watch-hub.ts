@@ -11,11 +11,12 @@
  *
  * Whatever is asked, the changes made before it are delivered first: an answer with revision r is then true at r.
  */
-import { compareBytes } from '../../base/bytes.js';
+import { compareBytes, EMPTY_BYTES } from '../../base/bytes.js';
 import type { Prng } from '../../base/prng.js';
 import { streamCreditBytes } from '../../transport/stream-credit.js';
 import { decode, type Message } from '../../wire/schema.js';
 import { INVALID_WATCH_ID, WatchCancelReason } from '../../wire/watch.js';
+import type { RangeEnd } from '../mvcc/key-index.js';
 import type { Mvcc } from '../mvcc/mvcc.js';
 import { rangeEndOf } from '../mvcc/range.js';
 import { CatchUp } from './catch-up.js';
@@ -27,7 +28,16 @@ import { Watchers } from './watchers.js';
 
 export type { WatchSink } from './outlet.js';
 
+/** What the clients of streams may see. */
+export interface WatchRights {
+  /** Why a stream's client may not watch a range, as the cancel_reason; an empty `rangeEnd` is the key alone. */
+  refuseWatch(streamId: number, key: Uint8Array, rangeEnd: Uint8Array): string | undefined;
+  /** The same for a watcher that there is: its client may have lost the right. */
+  refuseWatcher(streamId: number, key: Uint8Array, rangeEnd: Uint8Array): string | undefined;
+}
+
 export interface WatchOptions extends OutletOptions {
+  readonly rights: WatchRights;
   readonly progressNotifyIntervalMs: number;
   readonly prng: Prng;
 }
@@ -46,15 +56,28 @@ export class WatchHub {
   readonly #live: Live;
   readonly #catchUp: CatchUp;
   readonly #timers: ProgressTimers;
+  readonly #rights: WatchRights;
   #mvcc: Mvcc;
 
   constructor(mvcc: Mvcc, options: WatchOptions) {
+    this.#rights = options.rights;
     this.#outlet = new Outlet(options);
     this.#live = new Live(this.#watchers, this.#outlet);
     this.#catchUp = new CatchUp(this.#watchers, this.#outlet);
     this.#timers = new ProgressTimers(options.progressNotifyIntervalMs, options.prng);
     this.#mvcc = mvcc;
     this.#listen();
+  }
+
+  /** Open streams, watchers, those that are behind, and events sent so far. */
+  get counts(): {
+    readonly streams: number;
+    readonly watchers: number;
+    readonly behind: number;
+    readonly eventsSent: number;
+  } {
+    const { total: watchers, behind } = this.#watchers;
+    return { streams: this.#streams.size, watchers, behind, eventsSent: this.#outlet.eventsSent };
   }
 
   /** A client opened a stream. */
@@ -88,6 +111,19 @@ export class WatchHub {
     if (stream === undefined) return;
     stream.credit = Math.min(stream.credit + bytes, streamCreditBytes);
     this.#watchers.settle(stream);
+  }
+
+  /** Users or roles have changed: cancels the watchers of who may not see their keys any more. What came before is sent. */
+  rightsChanged(): void {
+    this.deliver();
+    for (const stream of this.#streams.values()) {
+      for (const watcher of [...stream.watchers.values()]) {
+        if (watcher.state === WatcherState.Cancelled) continue;
+        const { key, to } = watcher.interest;
+        const cancelReason = this.#rights.refuseWatcher(stream.id, key, rangeEndBytes(to));
+        if (cancelReason !== undefined) this.#end(stream, watcher, cancelReason);
+      }
+    }
   }
 
   /** A snapshot replaced the state: every watcher resumes from where it was, never back. */
@@ -127,7 +163,7 @@ export class WatchHub {
   #create(stream: Stream, request: CreateRequest, nowMs: number): void {
     const { currentRevision } = this.#mvcc;
     const key = request.key.length === 0 ? FIRST_KEY : request.key;
-    const cancelReason = refusal(stream, key, request);
+    const cancelReason = this.#rights.refuseWatch(stream.id, key, request.range_end) ?? refusal(stream, key, request);
     if (cancelReason !== undefined) {
       const watchId = INVALID_WATCH_ID;
       this.#outlet.answer(stream, currentRevision, { watchId, created: true, canceled: true, cancelReason });
@@ -155,9 +191,13 @@ export class WatchHub {
 
   #cancel(stream: Stream, watchId: bigint): void {
     const watcher = stream.watchers.get(watchId);
-    if (watcher === undefined) return;
+    if (watcher !== undefined) this.#end(stream, watcher, undefined);
+  }
+
+  #end(stream: Stream, watcher: Watcher, cancelReason: string | undefined): void {
     this.#watchers.remove(watcher);
-    this.#outlet.answer(stream, this.#mvcc.currentRevision, { watchId, canceled: true });
+    const { currentRevision } = this.#mvcc;
+    this.#outlet.answer(stream, currentRevision, { watchId: watcher.id, canceled: true, cancelReason });
     if (!watcher.progressNotify) return;
     stream.notified -= 1;
     if (stream.notified === 0) this.#timers.remove(stream);
@@ -197,6 +237,12 @@ function refusal(stream: Stream, key: Uint8Array, request: CreateRequest): Watch
   if (to !== undefined && to !== null && compareBytes(key, to) >= 0) return WatchCancelReason.EmptyRange;
   const taken = request.watch_id !== 0n && stream.watchers.has(request.watch_id);
   return taken ? WatchCancelReason.DuplicateId : undefined;
+}
+
+/** A range_end that means what `to` means. */
+function rangeEndBytes(to: RangeEnd): Uint8Array {
+  if (to === undefined) return EMPTY_BYTES;
+  return to ?? FIRST_KEY;
 }
 
 /** The next number that is not in use; it never goes back. */

@@ -40,7 +40,7 @@ async function callerOf(callers: Callers, ...args: Parameters<typeof callOf>): P
 }
 
 test('the first of: token, authorization, the certificate; Bearer is no part of a token', async () => {
-  const callers = new Callers(undefined);
+  const callers = new Callers({ tokens: undefined, commonNames: true });
   const token = (text: string): Caller => ({ kind: 'token', text, revision: 0 });
   const name = (text: string): Caller => ({ kind: 'commonName', text, revision: 0 });
   assert.deepEqual(await callerOf(callers, []), undefined);
@@ -57,11 +57,13 @@ test('the first of: token, authorization, the certificate; Bearer is no part of 
   assert.deepEqual(await callerOf(callers, [['token', '']], 'cn'), token(''), 'an empty token is a wrong one');
   assert.deepEqual(await callerOf(callers, [], 'cn'), name('cn'));
   assert.deepEqual(await callerOf(callers, [['grpcgateway-accept', '*/*']], 'cn'), undefined);
+  const asksOnly = new Callers({ tokens: undefined, commonNames: false });
+  assert.deepEqual(await callerOf(asksOnly, [], 'cn'), undefined, 'without --client-cert-auth');
   assert.deepEqual(await callerOf(callers, [['token', 'cn']]), token('cn'), 'a token is not taken for a certificate');
 });
 
 test('a head is read once, a token is encoded once', () => {
-  const callers = new Callers(undefined);
+  const callers = new Callers({ tokens: undefined, commonNames: true });
   const { call, looks } = callOf([['token', 'a.1']]);
   const first = callers.of(call);
   const once = looks.count;
@@ -77,7 +79,7 @@ test('a head is read once, a token is encoded once', () => {
 });
 
 test('what is remembered is bounded; the oldest goes first, what is used stays', () => {
-  const callers = new Callers(undefined);
+  const callers = new Callers({ tokens: undefined, commonNames: true });
   const kept = callers.of(callOf([['token', 'kept']]).call);
   const first = callers.of(callOf([['token', 'first']]).call);
   for (let i = 0; i < callersMax - 1; i++) {
@@ -90,7 +92,7 @@ test('what is remembered is bounded; the oldest goes first, what is used stays',
 test('a signed token is verified once and counts as its claims until its time is over', async t => {
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   const verify = t.mock.method(tokens, 'verify');
-  const callers = new Callers(tokens);
+  const callers = new Callers({ tokens, commonNames: true });
   const token = await tokens.sign('alice', 7);
   const claims: Caller = { kind: 'claims', text: 'alice', revision: 7 };
   const { call } = callOf([['token', token]]);
@@ -106,7 +108,7 @@ test('a signed token is verified once and counts as its claims until its time is
 
 test('a token that is not valid goes on as it is, and is not remembered', async t => {
   const verify = t.mock.method(tokens, 'verify');
-  const callers = new Callers(tokens);
+  const callers = new Callers({ tokens, commonNames: true });
   const { call } = callOf([['token', 'abc.7']]);
   for (let i = 1; i <= 2; i++) {
     const caller = decodeCaller((await callers.of(call)) as Uint8Array);

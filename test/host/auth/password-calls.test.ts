@@ -19,7 +19,7 @@ import { EtcdErrorCode } from '../../../src/wire/errors.js';
 import { Method } from '../../../src/wire/methods.js';
 import { decode, encode } from '../../../src/wire/schema.js';
 
-const simple: HostAuth = { tokens: undefined, bcryptCost: 4 };
+const simple: HostAuth = { tokens: undefined, bcryptCost: 4, commonNames: false };
 const hash = hashSync('secret', 4);
 const client = new Uint8Array([3, 0, 1, 65, 66]);
 
@@ -114,13 +114,13 @@ test('a signed token carries the revision that the login was applied at', async 
   } as unknown as HostAuth['tokens'];
   const response = encode('etcdserverpb.AuthenticateResponse', { token: '' });
   const port = new ScriptedPort(facts(), withRevision(6, response));
-  const answer = await login(port, 'secret', { tokens, bcryptCost: 4 });
+  const answer = await login(port, 'secret', { tokens, bcryptCost: 4, commonNames: false });
   assert.equal(decode('etcdserverpb.AuthenticateResponse', answer).token, 'a.b.c');
   assert.deepEqual(signed, [['ann', 6]]);
   const { message } = splitRevision((port.asked[1] as Asked).request);
   assert.equal(decode('etcdserverpb.InternalAuthenticateRequest', message).simple_token, '');
   const reader = { canSign: false } as unknown as HostAuth['tokens'];
-  const refused = login(new ScriptedPort(facts()), 'secret', { tokens: reader, bcryptCost: 4 });
+  const refused = login(new ScriptedPort(facts()), 'secret', { tokens: reader, bcryptCost: 4, commonNames: false });
   await assert.rejects(refused, { code: 2, message: 'auth: token signing attempted with verify-only key' });
 });
 

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Call, CallListener, CancelReason } from '../../../src/host/grpc/call.js';
+import { GrpcCounts } from '../../../src/host/grpc/counts.js';
 import { Deadlines } from '../../../src/host/grpc/deadlines.js';
 import { acceptCall, type CallContext } from '../../../src/host/grpc/server-call.js';
 import type { Http2Limits } from '../../../src/host/http2/limits.js';
@@ -70,6 +71,7 @@ class Server {
       deadlines: this.deadlines,
       clock: () => this.peer.nowMs,
       receiveBytesMax: 1_000,
+      counts: new GrpcCounts(),
       service: call => {
         const heard = new Heard(call);
         this.calls.push(heard);

@@ -89,9 +89,11 @@ test('headers: ids, term and the current revision, also of a read at an older on
 });
 
 test('an entry that asks for something unknown ends the member', () => {
-  const subject = subjectOf();
-  assert.throws(() => subject.propose(InternalField.AuthEnable, Buffer.alloc(0)), AssertionError);
-  assert.equal(subject.store.appliedIndex, 0);
+  for (const field of [99, 1014, 1199, 1299, 9999]) {
+    const subject = subjectOf();
+    assert.throws(() => subject.propose(field as InternalField, Buffer.alloc(0)), AssertionError);
+    assert.equal(subject.store.appliedIndex, 0);
+  }
 });
 
 test('an entry whose request cannot be decoded has no effect', () => {

@@ -6,7 +6,7 @@ import { Prng } from '../../../src/base/prng.js';
 import { Background } from '../../../src/member/mvcc/background.js';
 import type { RangeEnd } from '../../../src/member/mvcc/key-index.js';
 import { Mvcc } from '../../../src/member/mvcc/mvcc.js';
-import { WatchHub } from '../../../src/member/watch/watch-hub.js';
+import { WatchHub, type WatchRights } from '../../../src/member/watch/watch-hub.js';
 import { messageOverheadBytes } from '../../../src/transport/stream-credit.js';
 import { ResponseHeaderTemplate } from '../../../src/wire/header.js';
 import { decode, encode, type Message, type MessageInput } from '../../../src/wire/schema.js';
@@ -17,6 +17,8 @@ export type CreateRequest = MessageInput<'etcdserverpb.WatchCreateRequest'>;
 export type Observer = (streamId: number, response: WatchResponse) => void;
 
 export interface SubjectOptions {
+  /** Who may watch what; default: everybody everything. */
+  readonly rights?: WatchRights;
   readonly progressNotifyIntervalMs?: number;
   readonly responseBytesMax?: number;
   readonly observe?: Observer;
@@ -45,6 +47,7 @@ export class WatchSubject {
     this.hub = new WatchHub(this.mvcc, {
       header: new ResponseHeaderTemplate(0xc1n, 0xa1n),
       raftTerm: () => 7,
+      rights: options.rights ?? { refuseWatch: () => undefined, refuseWatcher: () => undefined },
       sink: {
         message: (streamId, response) =>
           this.#note(streamId, decode('etcdserverpb.WatchResponse', response.slice()), response.length),
