@@ -9,7 +9,7 @@
  * The calls' start times sit in a ring by stream number. Two calls would share a place if one waited while `ringSize`
  * later ones passed it; the place is cleared when its call ends, so that would be seen and ends the run.
  */
-import { type FrameHandler, FrameSocket, readBufferBytes } from './frame-socket.js';
+import { authorityOf, type FrameHandler, FrameSocket, readBufferBytes } from './frame-socket.js';
 import { firstRequest, laterRequest, type PreparedRequest, windowDefault, writeUint31 } from './frames.js';
 import type { RequestTemplate } from './requests.js';
 
@@ -17,7 +17,7 @@ const ringSize = 2 ** 20;
 const streamWindowBytes = 2 ** 24;
 
 export interface LoadConnectionOptions {
-  /** `host:port`. */
+  /** `host:port`, or with TLS `https://host:port`. */
   readonly endpoint: string;
   readonly template: RequestTemplate;
   /** Starts no more than so many calls, the one that opens the connection included. */
@@ -54,7 +54,10 @@ export class LoadConnection implements FrameHandler {
   static async open(options: LoadConnectionOptions): Promise<LoadConnection> {
     const connection = new LoadConnection(options);
     await connection.#socket.ready();
-    const first = firstRequest({ path: options.template.path, authority: options.endpoint }, options.template);
+    const first = firstRequest(
+      { path: options.template.path, authority: authorityOf(options.endpoint) },
+      options.template,
+    );
     options.template.write(first.bytes, first.bodyAt, options.nextKey());
     connection.#sendWindow -= first.dataBytes;
     connection.#outstanding = 1;

@@ -78,7 +78,7 @@ export class Endpoint {
       health: new HealthCounts(),
       load: () => ({ connections: this.#listener?.connections() ?? 0, calls: this.#listener?.calls() ?? 0 }),
     };
-    const shared = { access: http, member, metrics };
+    const shared = { access: http, commonNames: auth.commonNames, member, metrics };
     this.#plainHttp = new PlainHttp({ ...shared, gateway: http.enableGrpcGateway ? gateway : undefined });
     this.#metricsListener = metricsAddress && new MetricsListener(metricsAddress, shared);
   }

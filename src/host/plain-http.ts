@@ -31,12 +31,17 @@ export interface PlainHttpOptions {
   readonly access: AccessRules;
   /** Undefined: `--enable-grpc-gateway=false`. */
   readonly gateway: GatewayContext | undefined;
+  /** Client certificates name users, though not here. */
+  readonly commonNames: boolean;
   /** Undefined until the member exists. */
   readonly member: () => HttpMember | undefined;
   readonly metrics: MetricsSource;
   /** Nothing but /metrics and the health checks. */
   readonly monitoringOnly?: boolean;
 }
+
+/** etcd's. */
+const mistakenText = 'CommonName of client sending a request against gateway will be ignored and not used as expected';
 
 type ServeGateway = typeof import('./gateway/gateway.js').serveGateway;
 
@@ -67,12 +72,22 @@ export class PlainHttp {
   accept(exchange: Exchange): void {
     const path = pathOf(exchange.target);
     const { access, gateway, member, metrics, monitoringOnly = false } = this.#options;
+    if (gateway !== undefined && path.startsWith('/v3/') && this.#isMistaken(exchange)) {
+      respondText(exchange, 400, mistakenText);
+      return discardBody(exchange);
+    }
     if (!admit(access, exchange)) return discardBody(exchange);
     if (gateway !== undefined && path.startsWith('/v3/')) return this.#gateway(gateway, exchange, path);
     if (path === '/version' && !monitoringOnly) answerVersion(exchange, member());
     else if (path === '/metrics') this.#answerMetrics(exchange);
     else if (!answerHealth(exchange, path, member(), metrics.health)) respondText(exchange, 404, '404 page not found');
     discardBody(exchange);
+  }
+
+  /** A client whose certificate would be its user, had it not come through the gateway. */
+  #isMistaken({ peer }: Exchange): boolean {
+    const { commonNames, member } = this.#options;
+    return commonNames && peer.commonName !== undefined && member()?.cells.get(Cell.authEnabled) === 1;
   }
 
   #gateway(context: GatewayContext, exchange: Exchange, path: string): void {

@@ -432,8 +432,8 @@ export class Member implements Turning {
     this.metrics.applied(request.field, reply === undefined || !('error' in reply), mine ? request.idCounter : -1);
     this.#publisher.applied(request.field, proposal !== undefined);
     const { field } = request;
-    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet)
-      publishApplied(this.#cells, this.#open, this.#host);
+    const isPublic = field === InternalField.Alarm || field === InternalField.ClusterVersionSet || isAuthField(field);
+    if (isPublic) publishApplied(this.#cells, this.#open, this.#host);
     if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
     if (isAuthField(field) && this.#callers.changed()) this.#watches.rightsChanged();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);

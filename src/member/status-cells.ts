@@ -18,6 +18,7 @@ export function publishApplied(cells: StatusCells, { state }: OpenMember, host: 
   const { applier, members } = state;
   const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
   cells.set(Cell.clusterVersion, major * 1000 + minor);
+  cells.set(Cell.authEnabled, applier.auth.enabled ? 1 : 0);
   const types = applier.alarmTypes();
   const alarms = types.reduce((mask, type) => mask | alarmBit(type), 0);
   if (alarms === cells.get(Cell.alarms)) return;

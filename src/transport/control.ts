@@ -17,6 +17,8 @@ export const Cell = {
   publishedAttributes: 4,
   /** The cluster version as major * 1000 + minor; 0 until it is decided. */
   clusterVersion: 12,
+  /** 1: calls need a user. */
+  authEnabled: 15,
   count: 16,
 } as const;
 

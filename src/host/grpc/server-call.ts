@@ -21,6 +21,7 @@ import { cancelCode } from './counted-call.js';
 import type { GrpcCounts } from './counts.js';
 import type { DeadlineEntry, Deadlines } from './deadlines.js';
 import { pack, unpack } from './gzip.js';
+import type { HeldBytes } from './held-bytes.js';
 import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
 import { type CallHead, isPlain, readHead } from './request.js';
 import { responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
@@ -52,16 +53,22 @@ const starts = Array.from({ length: start.length - prefixBytes + 1 }, (_, bytes)
   start.subarray(0, prefixBytes + bytes),
 );
 
+/** Who sits at the other end of a connection, and what it holds. */
+export interface Client {
+  readonly peer: Peer;
+  readonly held: HeldBytes;
+}
+
 /** Makes a call of a request and hands it to the service, or refuses a request that is none. */
-export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
+export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, client: Client): StreamReceiver {
   const callHead = readHead(head);
   if (callHead instanceof HeaderSet) {
-    if (context.acceptPlain !== undefined && isPlain(head)) return context.acceptPlain(stream, head, peer);
+    if (context.acceptPlain !== undefined && isPlain(head)) return context.acceptPlain(stream, head, client.peer);
     stream.sendHeaders(callHead, true);
     stream.release();
     return deafReceiver;
   }
-  const call = new ServerCall(context, stream, callHead, peer);
+  const call = new ServerCall(context, stream, callHead, client);
   call.start();
   return call;
 }
@@ -89,12 +96,12 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   deadlineNext: DeadlineEntry | undefined = undefined;
   deadlinePrevious: DeadlineEntry | undefined = undefined;
 
-  constructor(context: CallContext, stream: Stream, head: CallHead, peer: Peer) {
+  constructor(context: CallContext, stream: Stream, head: CallHead, { peer, held }: Client) {
     this.#context = context;
     this.#stream = stream;
     this.#head = head;
     this.peer = peer;
-    this.#reader = new MessageReader(context.receiveBytesMax);
+    this.#reader = new MessageReader(context.receiveBytesMax, held);
     this.#begunMs = context.counts.begin(head.counted, head.clientVersion);
   }
 
@@ -183,6 +190,10 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#refuse(GrpcCode.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${max})`);
   }
 
+  onNoRoom(): void {
+    this.#refuse(GrpcCode.ResourceExhausted, 'kvorum: too many unfinished messages');
+  }
+
   /** The wheel's word (DeadlineEntry). */
   deadlinePassed(): void {
     if (this.#state !== CallState.Running) return;
@@ -204,6 +215,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     this.#state = CallState.Ended;
     this.#context.counts.end(this.#head.counted.slot, code, this.#begunMs);
     this.#context.deadlines.remove(this);
+    this.#reader.drop();
     return true;
   }
 
@@ -215,6 +227,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     if (reason === 'protocol') counts.streamFailed({ path: this.path, direction: 'receive' });
     if (reason === 'slow-reader') counts.streamFailed({ path: this.path, direction: 'send' });
     this.#context.deadlines.remove(this);
+    this.#reader.drop();
     this.#listener?.cancel(reason);
   }
 

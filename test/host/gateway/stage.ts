@@ -40,6 +40,7 @@ export class Stage {
     const receiveBytesMax = options.receiveBytesMax ?? 2_097_152;
     const service = (call: Call) => stage.#serve(call);
     const http = new PlainHttp({
+      commonNames: false,
       access: { cors: options.cors ?? [], hostWhitelist: options.hostWhitelist ?? ['*'] },
       gateway: options.gateway === false ? undefined : { service, receiveBytesMax },
       member: () => undefined,

@@ -7,6 +7,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Call, CallListener, CancelReason } from '../../../src/host/grpc/call.js';
 import { GrpcCounts } from '../../../src/host/grpc/counts.js';
 import { Deadlines } from '../../../src/host/grpc/deadlines.js';
+import { HeldBytes } from '../../../src/host/grpc/held-bytes.js';
 import { acceptCall, type CallContext } from '../../../src/host/grpc/server-call.js';
 import type { Http2Limits } from '../../../src/host/http2/limits.js';
 import {
@@ -79,7 +80,7 @@ class Server {
         return heard;
       },
     };
-    const from = { address: '192.0.2.1', port: 4_711, commonName: undefined };
+    const from = { peer: { address: '192.0.2.1', port: 4_711, commonName: undefined }, held: new HeldBytes() };
     this.peer = new Peer(limits, (stream, head) => acceptCall(context, stream, head, from));
     this.peer.shakeHands(settings);
   }
