@@ -4,8 +4,9 @@
  *     member --frames, as far as there is credit--> here --as they come--> task --taken--> here --credit--> member
  *
  * The file is made before anybody reads it: its first bytes are known last, and a slow reader then holds back a file
- * instead of the member's old pages. Only its digest, which takes a second look, is made while the rest is sent. A snapshot that is sent is made in a file without a name, which is gone with its
- * descriptor, also when the process is killed; one that is kept appears under its name whole or not at all.
+ * instead of the member's old pages. Only its digest, which takes a second look, is made while the rest is sent. A
+ * snapshot that is sent is made in a file without a name, which is gone with its descriptor, also when the process is
+ * killed; one that is kept appears under its name whole or not at all.
  */
 import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';

@@ -5,8 +5,9 @@
  *     etcd --etcdctl snapshot save--> kvorum snapshot restore --> kvorum
  *
  * The same means: every key with its value, lease and revisions; the leases; an old revision that is still there; one
- * that is compacted; and HashKV at the same revision, asked for by etcdctl with its own five seconds. Of every process
- * the greatest memory of its own is taken (RssAnon: pages of mapped files are the system's to drop).
+ * that is compacted; and HashKV at the same revision. (What etcdctl waits for that by itself is five seconds: the time
+ * is told.) Of every process the greatest memory of its own is taken: RssAnon, for pages of mapped files are the
+ * system's to drop.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -122,7 +123,7 @@ async function contentOf(served: Served, trip: RoundTrip) {
   const attached = await client.leaseTimeToLive(BigInt(leases[0]!), { keys: true });
   const hash = await timed(trip.say, 'etcdctl endpoint hashkv', async () => {
     const lines = await run(trip, 'etcdctl hashkv', trip.binaries.control, [
-      ...['--endpoints', endpoint, 'endpoint', 'hashkv', '-w', 'json'],
+      ...['--endpoints', endpoint, '--command-timeout', '60s', 'endpoint', 'hashkv', '-w', 'json'],
     ]);
     const [{ HashKV }] = JSON.parse(lines.join('').replace(/:(\d{16,})/g, ':"$1"'));
     return [HashKV.hash, HashKV.compact_revision, HashKV.header.revision];
