@@ -92,6 +92,18 @@ export class Caller {
     return this.#client;
   }
 
+  /** Opens a call of many messages. */
+  async open(path: string, metadata: Record<string, string>): Promise<GrpcStream> {
+    for (;;) {
+      try {
+        return (await this.connection()).stream(path, { metadata });
+      } catch {
+        // The member went away in between.
+        this.close();
+      }
+    }
+  }
+
   /** Asks; what breaks the connection has an unknown outcome. */
   async ask(name: Parameters<typeof ask>[1], request: Message, token = this.token?.text): Promise<[Outcome, Span]> {
     const client = await this.connection();
@@ -207,7 +219,7 @@ export async function watch(scene: Scene, user: string): Promise<number> {
     if (user !== 'nobody') await caller.login(0);
     const { path } = calls.get('Watch')!;
     const metadata = caller.token === undefined ? {} : { token: caller.token.text };
-    const stream = (await caller.connection()).stream(path, { metadata });
+    const stream = await caller.open(path, metadata);
     const range = { key: Buffer.from('news/'), range_end: Buffer.from('news0') };
     stream.send(encodeMessage('WatchRequest', { create_request: range }));
     seen += await follow(scene, user, stream);

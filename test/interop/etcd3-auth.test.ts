@@ -1,13 +1,15 @@
 /**
- * npm's etcd3 with users, roles and passwords: what its manual says, on real etcd and on kvorum. Each call's result, or
- * the kind of error the client makes of a refusal, has to be the same.
+ * npm's etcd3 with users, roles and passwords, and with client certificates that name a user: what its manual says, on
+ * real etcd and on kvorum. Each call's result, or the kind of error the client makes of a refusal, has to be the same.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Etcd3, Range } from 'etcd3';
+import { type Credentials, certificates } from '../support/certificates.js';
 import type { Family } from '../support/differential.js';
-import { type DisturbedCluster, startDisturbedCluster } from '../support/disturbed-cluster.js';
+import { startDisturbedCluster } from '../support/disturbed-cluster.js';
 import { requireEtcd } from '../support/etcd.js';
+import { startSubjects } from '../support/subject.js';
 
 const families: readonly Family[] = ['etcd-3.5', 'kvorum'];
 
@@ -18,35 +20,67 @@ test('npm etcd3 with credentials', { timeout: 60_000 }, async t => {
   assert.ok(reference!.includes('a token that became void: the client logs in again and reads "of ann"'));
 });
 
+test('npm etcd3 with client certificates that name users', { timeout: 60_000 }, async t => {
+  if ((await requireEtcd(t, '3.5')) === undefined) return;
+  const { ca, of } = await certificates();
+  const tls = [
+    ...['--cert-file', of.server.certFile, '--key-file', of.server.keyFile],
+    ...['--client-cert-auth', '--trusted-ca-file', ca.certFile],
+  ];
+  const subjects = await startSubjects(families, { members: 1, flags: ['--bcrypt-cost=4'], tls });
+  t.after(() => Promise.all(subjects.map(({ stop }) => stop())));
+  const [reference, ...others] = await Promise.all(
+    subjects.map(async ({ endpoints }) => {
+      const script = new Script(
+        endpoints.map(endpoint => `https://${endpoint}`),
+        ca,
+      );
+      await playCertificates(script, of.client, of.other);
+      return script.close();
+    }),
+  );
+  for (const one of others) assert.deepEqual(one, reference);
+  assert.ok(reference!.includes('alice, by her certificate "of alice"'), reference!.join('\n'));
+});
+
 async function transcript(family: Family): Promise<string[]> {
   const cluster = await startDisturbedCluster(family, { bcryptCost: 4 });
-  const lines: string[] = [];
-  const clients: Etcd3[] = [];
+  const script = new Script(cluster.endpoints);
   try {
-    await play(new Script(cluster, lines, clients));
+    await play(script);
   } finally {
-    for (const client of clients) client.close();
+    script.close();
     await cluster.stop();
   }
-  return lines;
+  return script.close();
 }
 
 class Script {
-  readonly #cluster: DisturbedCluster;
-  readonly #lines: string[];
-  readonly #clients: Etcd3[];
+  readonly #hosts: readonly string[];
+  readonly #ca: Credentials | undefined;
+  readonly #lines: string[] = [];
+  readonly #clients: Etcd3[] = [];
 
-  constructor(cluster: DisturbedCluster, lines: string[], clients: Etcd3[]) {
-    this.#cluster = cluster;
-    this.#lines = lines;
-    this.#clients = clients;
+  constructor(hosts: readonly string[], ca?: Credentials) {
+    this.#hosts = hosts;
+    this.#ca = ca;
   }
 
-  as(username?: string, password = username): Etcd3 {
+  as(username?: string, password = username, certificate?: Credentials): Etcd3 {
     const auth = username === undefined ? {} : { auth: { username, password: password ?? '' } };
-    const client = new Etcd3({ hosts: [...this.#cluster.endpoints], ...auth });
+    const credentials = this.#ca !== undefined && {
+      rootCertificate: Buffer.from(this.#ca.cert),
+      ...(certificate && { privateKey: Buffer.from(certificate.key), certChain: Buffer.from(certificate.cert) }),
+    };
+    const client = new Etcd3({ hosts: [...this.#hosts], ...auth, ...(credentials && { credentials }) });
     this.#clients.push(client);
     return client;
+  }
+
+  /** Ends the clients; gives what was noted. */
+  close(): string[] {
+    for (const client of this.#clients.splice(0)) client.close();
+    return this.#lines;
   }
 
   /** Notes what a call gives. */
@@ -145,5 +179,42 @@ async function use(script: Script, ann: Etcd3): Promise<void> {
     const seen = await event;
     await watcher.cancel();
     return seen;
+  });
+}
+
+/** A call without a token is made by the user whom the certificate names, with whatever rights that user has. */
+async function playCertificates(script: Script, ofAlice: Credentials, ofBob: Credentials): Promise<void> {
+  const [alice, bob] = [script.as(undefined, '', ofAlice), script.as(undefined, '', ofBob)];
+  await alice.put('alice').value('of alice');
+  await alice.put('bob').value('of bob');
+  for (const name of ['alice', 'bob']) {
+    await alice.role(name).create();
+    await alice.role(name).grant({ permission: 'Readwrite', key: name });
+  }
+  await alice.user('root').create('root');
+  await alice.user('root').addRole('root');
+  await alice.user('alice').create('alice');
+  await alice.user('alice').addRole('alice');
+  await alice.auth.authEnable();
+  await script.note('alice, by her certificate', () => alice.get('alice').string());
+  await script.note('alice reads what is of bob', () => alice.get('bob').string());
+  await script.note('alice makes a user', () => alice.user('eve').create('eve'));
+  await script.note('bob is no user yet', () => bob.get('bob').string());
+  // Who logs in is who logged in, whatever the certificate says.
+  const root = script.as('root', 'root', ofBob);
+  await root.user('bob').create('bob');
+  await root.user('bob').addRole('bob');
+  await script.note('bob reads his own', () => bob.get('bob').string());
+  await script.note('bob logs in as alice', () => script.as('alice', 'alice', ofBob).get('alice').string());
+  await root.user('alice').removeRole('alice');
+  await script.note('alice without her role', () => alice.get('alice').string());
+  await root.user('alice').delete();
+  await script.note('alice is no user any more', () => alice.put('alice').value('x').exec());
+  await script.note('without a certificate', async () => {
+    try {
+      return await script.as().get('alice').string();
+    } catch {
+      return 'refused';
+    }
   });
 }
