@@ -4,7 +4,7 @@
  *   npm run bench -- --pairs 5 --seconds 5
  *   npm run bench -- watch lease memory --pairs 3 --sides kvorum,etcd-3.4
  *
- *   groups             calls (the default), watch, lease, memory: each starts a cluster of its own
+ *   groups             calls (the default), tls, watch, lease, memory: each starts a cluster of its own
  *   --pairs N          how often each side is started and measured, alternating          (default 5)
  *   --seconds N        measured time of each scenario                                    (default 5)
  *   --warmup N         seconds before it that do not count                               (default 1)
@@ -32,6 +32,7 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { certificates } from '../test/support/certificates.js';
 import type { Family } from '../test/support/differential.js';
 import { GrpcClient } from '../test/support/grpc-client.js';
 import { decodeMessage, encodeMessage, type Message } from '../test/support/messages.js';
@@ -39,7 +40,7 @@ import { startSubject } from '../test/support/subject.js';
 import { hasH2load } from './load/h2load.js';
 import type { InProcessResult } from './load/in-process.js';
 import { type MemoryMeasurement, type MemoryScenario, measureMemory, memoryScenarios } from './memory.js';
-import { calls, type Group, type Measurement, type Running, type RunSettings } from './scenarios.js';
+import { calls, type Group, type Measurement, type Running, type RunSettings, tls } from './scenarios.js';
 import { lease, watch } from './stream-scenarios.js';
 import { memoryTable, type Round, type Rounds, rateTable } from './table.js';
 
@@ -58,7 +59,7 @@ interface Selection {
   readonly memory: readonly MemoryScenario[];
 }
 
-const rateGroups: readonly Group[] = [calls, watch, lease];
+const rateGroups: readonly Group[] = [calls, tls, watch, lease];
 const memoryGroup = 'memory';
 const startUp = 'start-up';
 const startUpInProcess = 'start-up-in-process';
@@ -136,7 +137,8 @@ async function measureSide(side: Family, selected: Selection, settings: Settings
   const rates = new Map<string, Measurement>();
   const memory = new Map<string, MemoryMeasurement>();
   for (const group of selected.groups) {
-    await withCluster(side, settings, async (running, startMs) => {
+    const flags = group.secure === true ? await tlsFlags() : undefined;
+    await withCluster(side, settings, flags, async (running, startMs) => {
       if (group.name === calls.name) rates.set(startUp, startUpTook(startMs));
       if (group.scenarios.length > 0) await group.prepare(running.endpoints, settings);
       for (const { name, measure } of group.scenarios) {
@@ -147,7 +149,7 @@ async function measureSide(side: Family, selected: Selection, settings: Settings
     });
   }
   for (const scenario of selected.memory) {
-    await withCluster(side, settings, async running => {
+    await withCluster(side, settings, undefined, async running => {
       const measurement = await measureMemory(scenario, running);
       memory.set(scenario.name, measurement);
       report(`  ${scenario.name}: ${(measurement.bytesEach / 1024).toFixed(2)} KiB each`);
@@ -163,17 +165,26 @@ async function measureSide(side: Family, selected: Selection, settings: Settings
 async function withCluster(
   side: Family,
   settings: Settings,
+  tlsFlags: readonly string[] | undefined,
   use: (running: Running, startMs: number) => Promise<void>,
 ): Promise<void> {
   const startedMs = performance.now();
-  const subject = await startSubject(side, { members: 3, parentDirectory: settings.directory });
+  const subject = await startSubject(side, { members: 3, parentDirectory: settings.directory, tls: tlsFlags });
+  const scheme = tlsFlags === undefined ? '' : 'https://';
+  const endpoints = subject.endpoints.map(endpoint => `${scheme}${endpoint}`);
   try {
-    await firstWrite(subject.endpoints[0]!);
+    await firstWrite(endpoints[0]!);
     const startMs = performance.now() - startedMs;
-    await use({ subject, endpoints: await leaderFirst(subject.endpoints), settings }, startMs);
+    await use({ subject, endpoints: await leaderFirst(endpoints), settings }, startMs);
   } finally {
     await subject.stop();
   }
+}
+
+/** One certificate for whatever side serves. */
+async function tlsFlags(): Promise<string[]> {
+  const { server } = (await certificates()).of;
+  return ['--cert-file', server.certFile, '--key-file', server.keyFile];
 }
 
 async function firstWrite(endpoint: string): Promise<void> {

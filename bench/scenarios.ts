@@ -15,6 +15,8 @@ import type { LoadResult } from './load/main.js';
 export interface Group {
   readonly name: string;
   readonly scenarios: readonly Scenario[];
+  /** Over TLS; nobody asks the clients for a certificate. */
+  readonly secure?: true;
   /** What has to be there before the first scenario. */
   readonly prepare: (endpoints: readonly string[], settings: RunSettings) => Promise<unknown>;
 }
@@ -85,6 +87,23 @@ export const calls: Group = {
     own('serializable-1000', 'serializable-range', 'random', 1000),
   ],
   prepare: (endpoints, settings) => putEach(endpoints, keySpace, settings.valueBytes),
+};
+
+/** The same over TLS: one certificate (ECDSA P-256) for both sides, TLS 1.3, whatever cipher the two agree on. */
+export const tls: Group = {
+  name: 'tls',
+  secure: true,
+  scenarios: [
+    own('tls-put-1', 'put', 'random', 1, 'leader'),
+    own('tls-put-100', 'put', 'random', 100),
+    own('tls-put-1000', 'put', 'random', 1000),
+    h2load('tls-h2load-put-100', 100),
+    own('tls-range-1', 'range', 'random', 1, 'leader'),
+    own('tls-range-100', 'range', 'random', 100),
+    own('tls-range-1000', 'range', 'random', 1000),
+    own('tls-serializable-1000', 'serializable-range', 'random', 1000),
+  ],
+  prepare: calls.prepare,
 };
 
 /** Puts keys 0 to `keys` - 1, so that every later put overwrites and every range finds its key. */

@@ -56,7 +56,7 @@ export async function h2loadPuts(options: H2loadOptions): Promise<H2loadResult> 
     const { stdout } = await run('h2load', [
       ...['-c', String(connections), '-m', String(streams), '-D', String(seconds), '--warm-up-time', String(warmup)],
       ...['-d', body, '-H', 'content-type: application/grpc', '-H', 'te: trailers'],
-      `http://${endpoint}${template.path}`,
+      `${endpoint.includes('://') ? endpoint : `http://${endpoint}`}${template.path}`,
     ]);
     const result = parseReport(stdout, seconds);
     const written = (await revision(client)) - before;

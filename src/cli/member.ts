@@ -13,11 +13,13 @@ import { StartError } from '../host/data-directory.js';
 import { freePeerUrl } from '../host/options.js';
 import { defaultEndpoints, type Printer, readArgs } from './arguments.js';
 import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
+import { tlsFlags, tlsOptionsOf, tlsUsage } from './tls.js';
 
 export const memberUsage = [
-  'usage: kvorum member add [--learner] [--peer-urls URL,…] [--endpoints HOST:PORT,…]',
-  '       kvorum member remove|promote ID [--endpoints HOST:PORT,…]',
-  '       kvorum member list [--endpoints HOST:PORT,…]',
+  'usage: kvorum member add [--learner] [--peer-urls URL,…]',
+  '       kvorum member remove|promote ID',
+  '       kvorum member list',
+  `       all: [--endpoints HOST:PORT,…] ${tlsUsage}`,
   `       with auth on also: ${credentialsUsage}`,
   '',
 ].join('\n');
@@ -26,6 +28,7 @@ const options = {
   endpoints: { type: 'string', default: defaultEndpoints },
   learner: { type: 'boolean', default: false },
   'peer-urls': { type: 'string' },
+  ...tlsFlags,
   ...credentialOptions,
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
@@ -47,8 +50,10 @@ export async function memberCommand(args: readonly string[], print: Printer): Pr
   const isKnown = verb === 'add' || verb === 'list' || verb === 'remove' || verb === 'promote';
   const idsWanted = verb === 'remove' || verb === 'promote' ? 1 : 0;
   if (!isKnown || ids.length !== idsWanted) throw new StartError(memberUsage.trimEnd());
+  const tls = tlsOptionsOf(values, process.env);
   const credentials = await readCredentials(values, process.env, askAtTerminal());
-  const client = connect({ endpoints: values.endpoints.split(','), ...credentials });
+  const endpoints = values.endpoints.split(',');
+  const client = connect({ endpoints, ...(tls === undefined ? {} : { tls }), ...credentials });
   try {
     if (verb === 'add') await add(client, values['peer-urls']?.split(','), values.learner, print);
     else if (verb === 'list') for (const member of await client.memberList()) print.out(`${lineOf(member)}\n`);

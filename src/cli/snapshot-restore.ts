@@ -99,7 +99,9 @@ function clusterOf(text: string): Members {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name) || !/^https?:\/\/[^/\s]+:\d+$/.test(url)) {
       throw new StartError(`--initial-cluster: "${part}" is not NAME=URL; write m1=http://127.0.0.1:2380,m2=…`);
     }
-    if (name === 'lock' || name === 'cluster.json') throw new StartError(`--initial-cluster: no member can be ${name}`);
+    if (['lock', 'cluster.json', 'tls'].includes(name)) {
+      throw new StartError(`--initial-cluster: no member can be ${name}`);
+    }
     urlsByName.set(name, [...(urlsByName.get(name) ?? []), url]);
   }
   const all = [...urlsByName.values()].flat();

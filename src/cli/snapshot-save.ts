@@ -1,17 +1,17 @@
 /**
  * `kvorum snapshot save FILE`: the snapshot of a running server, kvorum or etcd, as a file that is whole or not there.
  */
-import { readFileSync } from 'node:fs';
 import { EtcdError } from '../client/client.js';
-import { type ConnectOptions, connect, type TlsOptions } from '../client/connect.js';
+import { type ConnectOptions, connect } from '../client/connect.js';
 import { StartError } from '../host/data-directory.js';
 import { NewFile, SnapshotFile } from '../snapshot/file.js';
 import { SnapshotError } from '../snapshot/schema.js';
 import { megabytes, oneFile, type Printer, ProgressLine, readArgs } from './arguments.js';
 import { askAtTerminal, credentialOptions, credentialsUsage, readCredentials } from './credentials.js';
+import { tlsFlags, tlsOptionsOf, tlsUsage } from './tls.js';
 
 export const saveUsage = [
-  '       kvorum snapshot save FILE [--endpoints HOST:PORT] [--cacert FILE] [--cert FILE] [--key FILE]',
+  `       kvorum snapshot save FILE [--endpoints HOST:PORT] ${tlsUsage}`,
   `                                 ${credentialsUsage}`,
 ];
 
@@ -19,9 +19,7 @@ const endpointDefault = '127.0.0.1:2379';
 
 const options = {
   endpoints: { type: 'string', default: endpointDefault },
-  cacert: { type: 'string' },
-  cert: { type: 'string' },
-  key: { type: 'string' },
+  ...tlsFlags,
   ...credentialOptions,
 } as const;
 
@@ -35,16 +33,10 @@ export async function saveCommand(args: readonly string[], print: Printer): Prom
       `snapshot must be requested to one selected node, not multiple [${endpoints.join(' ')}]; name one with --endpoints`,
     );
   }
-  const tls: TlsOptions = Object.fromEntries(
-    [
-      ['ca', values.cacert],
-      ['cert', values.cert],
-      ['key', values.key],
-    ].flatMap(([name, file]) => (file === undefined ? [] : [[name, readPem(file)]])),
-  );
+  const tls = tlsOptionsOf(values, process.env);
   const server: ConnectOptions = {
     endpoints,
-    ...(Object.keys(tls).length > 0 ? { tls } : {}),
+    ...(tls === undefined ? {} : { tls }),
     ...(await readCredentials(values, process.env, askAtTerminal())),
   };
   const version = await download(path, server, print);
@@ -96,14 +88,6 @@ function newFile(path: string): NewFile {
     return new NewFile(path);
   } catch (error) {
     throw new StartError(`cannot write ${path}: ${(error as NodeJS.ErrnoException).code}`);
-  }
-}
-
-function readPem(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new StartError(`cannot read ${path}: ${(error as NodeJS.ErrnoException).code}`);
   }
 }
 

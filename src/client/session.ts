@@ -17,6 +17,7 @@ const refusals: ReadonlySet<string> = new Set([
   // The same from etcd's maintenance service before 3.6.
   ...['auth: invalid auth token', 'auth: revision in header is old', 'auth: user name is empty'],
 ]);
+const denied = etcdError(EtcdErrorCode.PermissionDenied).message;
 const authIsOff = etcdError(EtcdErrorCode.AuthNotEnabled).message;
 
 /** No token: the server wanted none. */
@@ -41,7 +42,9 @@ export class Session {
 
   /** Whether a call was refused for its token alone. The token is then forgotten: another login precedes the next call. */
   isRefusal(error: EtcdError, token: string): boolean {
-    if (!refusals.has(error.message)) return false;
+    // Without a token the call may have been its certificate's: the server has begun to ask who calls.
+    const isAnothers = token === noToken && error.message === denied;
+    if (!isAnothers && !refusals.has(error.message)) return false;
     if (this.#token === token) this.#token = undefined;
     return true;
   }

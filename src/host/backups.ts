@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { makeDirectories, StartError } from './data-directory.js';
-import { type BackupCounts, backupCountsOf } from './metrics.js';
+import { type BackupCounts, backupCountsOf } from './metrics/backup-counts.js';
 import type { SavedSnapshot } from './snapshots.js';
 
 export interface BackupSettings {

@@ -114,8 +114,10 @@ export class Cluster {
       const addresses = addressesOf(resolved, directory.describe());
       const tls = await tlsFor(resolved, addresses, directory, logger);
       for (const warning of unusedTlsWarnings(options, resolved)) logger.warn(warning);
-      const { settings, http } = resolved;
-      for (const address of addresses) endpoints.push(await Endpoint.bind(address, settings, http, auth, tls));
+      const { settings, http, listenMetrics } = resolved;
+      for (const [at, address] of addresses.entries()) {
+        endpoints.push(await Endpoint.bind(address, settings, http, auth, tls, listenMetrics[at]));
+      }
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
       const cluster = new Cluster({ directory, resolved, auth, founding, tls, log });

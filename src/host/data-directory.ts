@@ -5,6 +5,7 @@
  *       lock           process id and start time of the host that uses it
  *       cluster.json   cluster id, token and founding members; written before any member exists, and then whenever the
  *                      host has heard that a member was added or removed
+ *       tls/           certificates that --auto-tls made (tls/auto.ts)
  *       m1/ m2/ m3/    one store per member; a removed member's is deleted, for its id can never come back
  *
  * One host at a time: two hosts on one directory would each believe to own its stores. The lock is a file created with

@@ -12,10 +12,15 @@ import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import type { HostAuth } from './auth/host-auth.js';
 import { StartError } from './data-directory.js';
 import { isLoopback } from './edge.js';
-import { type Call, deafListener, type Service } from './grpc/call.js';
+import { deafListener, type Service } from './grpc/call.js';
+import { countedService } from './grpc/counted-call.js';
+import { GrpcCounts } from './grpc/counts.js';
 import { createGrpcListener, type GrpcListener } from './grpc/server.js';
+import { HealthCounts } from './health.js';
 import type { Http2Limits } from './http2/limits.js';
 import type { MemberHandle } from './member-handle.js';
+import { memberView } from './member-view.js';
+import { MetricsListener } from './metrics-listener.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
@@ -36,6 +41,8 @@ export class Endpoint {
   readonly #tls: OpenTls | undefined;
   readonly #plainHttp: PlainHttp;
   readonly #receiveBytesMax: number;
+  readonly #counts: GrpcCounts;
+  readonly #metricsListener: MetricsListener | undefined;
   readonly #limits: Partial<Http2Limits>;
   #boundAddress = '';
   #port: number;
@@ -50,6 +57,7 @@ export class Endpoint {
     http: HttpSettings,
     auth: HostAuth,
     tls: OpenTls | undefined,
+    metricsAddress: ListenAddress | undefined,
   ) {
     assert(!address.secure || tls !== undefined, 'an https endpoint without certificates');
     this.#auth = auth;
@@ -57,13 +65,22 @@ export class Endpoint {
     this.#tls = address.secure ? tls : undefined;
     this.#port = address.port;
     this.#receiveBytesMax = settings.maxRequestBytes + grpcOverheadBytes;
-    const gateway = { service: (call: Call) => this.#service(call), receiveBytesMax: this.#receiveBytesMax };
+    this.#counts = new GrpcCounts(http.metrics === 'extensive');
+    const gateway = {
+      service: countedService(call => this.#service(call), this.#counts),
+      receiveBytesMax: this.#receiveBytesMax,
+    };
     this.#limits = http.limits;
-    this.#plainHttp = new PlainHttp({
-      access: http,
-      gateway: http.enableGrpcGateway ? gateway : undefined,
-      member: () => this.#handle,
-    });
+    const member = () => this.#handle;
+    const metrics = {
+      member: () => this.#handle && memberView(this.#handle),
+      grpc: this.#counts,
+      health: new HealthCounts(),
+      load: () => ({ connections: this.#listener?.connections() ?? 0, calls: this.#listener?.calls() ?? 0 }),
+    };
+    const shared = { access: http, commonNames: auth.commonNames, member, metrics };
+    this.#plainHttp = new PlainHttp({ ...shared, gateway: http.enableGrpcGateway ? gateway : undefined });
+    this.#metricsListener = metricsAddress && new MetricsListener(metricsAddress, shared);
   }
 
   /** Binds `address`, with port 0 a free one; throws StartError when it is in use or not allowed. */
@@ -73,8 +90,10 @@ export class Endpoint {
     http: HttpSettings,
     auth: HostAuth,
     tls: OpenTls | undefined,
+    metricsAddress?: ListenAddress,
   ): Promise<Endpoint> {
-    const endpoint = new Endpoint(address, settings, http, auth, tls);
+    const endpoint = new Endpoint(address, settings, http, auth, tls, metricsAddress);
+    await endpoint.#metricsListener?.open();
     for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
       endpoint.#port = randomInt(freePorts.from, freePorts.to);
       try {
@@ -85,13 +104,23 @@ export class Endpoint {
       }
     }
     endpoint.#port = address.port;
-    await endpoint.#listen();
+    try {
+      await endpoint.#listen();
+    } catch (error) {
+      await endpoint.#metricsListener?.close();
+      throw error;
+    }
     return endpoint;
   }
 
   get url(): string {
     const host = this.#host.includes(':') ? `[${this.#host}]` : this.#host;
     return `${this.#tls === undefined ? 'http' : 'https'}://${host}:${this.#port}`;
+  }
+
+  /** Where else its metrics are to be had. */
+  get metricsUrl(): string | undefined {
+    return this.#metricsListener?.url;
   }
 
   /** Other machines reach it, and nothing is encrypted. */
@@ -106,6 +135,7 @@ export class Endpoint {
   }
 
   async reopen(): Promise<void> {
+    await this.#metricsListener?.open();
     if (this.#listener === undefined) await this.#listen();
   }
 
@@ -114,7 +144,7 @@ export class Endpoint {
     const listener = this.#listener;
     this.#listener = undefined;
     this.#front?.close();
-    await listener?.close(graceMs);
+    await Promise.all([this.#metricsListener?.close(), listener?.close(graceMs)]);
   }
 
   async #listen(): Promise<void> {
@@ -126,6 +156,7 @@ export class Endpoint {
       receiveBytesMax: this.#receiveBytesMax,
       encrypt: front && (socket => front.accept(socket)),
       limits: this.#limits,
+      counts: this.#counts,
     });
     try {
       const { address, port } = await listener.listen(this.#host, this.#port);

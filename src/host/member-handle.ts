@@ -17,6 +17,7 @@ import {
 } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { createLink } from '../transport/layout.js';
+import { MetricCells } from '../transport/metric-cells.js';
 import { MemberPort } from './member-port.js';
 import { MemberThread } from './member-thread.js';
 
@@ -24,10 +25,16 @@ export type MemberState = 'down' | 'starting' | 'up' | 'stopping';
 
 /** What a handle needs to boot its thread, beside the rings it makes itself. */
 export interface BootRecipe
-  extends Omit<MemberBoot, 'incarnation' | 'startTimeMs' | 'cells' | 'fromHost' | 'toHost' | 'seed' | 'peers'> {
+  extends Omit<
+    MemberBoot,
+    'incarnation' | 'startTimeMs' | 'cells' | 'metrics' | 'fromHost' | 'toHost' | 'seed' | 'peers'
+  > {
   /** The other members at the time of a start. */
   readonly peers: () => readonly PeerConnection[];
 }
+
+/** The rings between the host and a member. */
+export type HostLinks = Pick<MemberBoot, 'fromHost' | 'toHost'>;
 
 /** What the owner of a handle wants to hear. */
 export interface HandleCallbacks {
@@ -48,7 +55,7 @@ export class MemberHandle {
   readonly position: number;
   readonly cells = new StatusCells();
   readonly port: MemberPort;
-  readonly #recipe: BootRecipe;
+  readonly recipe: BootRecipe;
   readonly #doorbell: Doorbell;
   readonly #callbacks: HandleCallbacks;
   #state: MemberState = 'down';
@@ -57,12 +64,14 @@ export class MemberHandle {
   #ready: Promise<void> = Promise.resolve();
   #becomeReady: () => void = () => undefined;
   #incarnation = 0;
+  #metrics = new MetricCells();
+  #hostLinks: HostLinks | undefined;
   /** A start has succeeded: from then on an empty directory is a lost one. */
   #opened = false;
 
   constructor(recipe: BootRecipe, callbacks: HandleCallbacks) {
     this.position = recipe.position;
-    this.#recipe = recipe;
+    this.recipe = recipe;
     this.#doorbell = new Doorbell(recipe.doorbell);
     this.#callbacks = callbacks;
     const { log, members } = callbacks;
@@ -72,6 +81,26 @@ export class MemberHandle {
   /** Resolves when this start of the member knows a leader and its attributes are published. */
   get ready(): Promise<void> {
     return this.#ready;
+  }
+
+  /** What the member of the last start counts. */
+  get metrics(): MetricCells {
+    return this.#metrics;
+  }
+
+  /** The rings of the last start; undefined before there was one. */
+  get hostLinks(): HostLinks | undefined {
+    return this.#hostLinks;
+  }
+
+  /** Seconds that the thread's event loop was not waiting; undefined without a thread. */
+  busySeconds(): number | undefined {
+    return this.#thread?.busySeconds();
+  }
+
+  /** How often the member was started. */
+  get starts(): number {
+    return this.#incarnation;
   }
 
   get state(): MemberState {
@@ -86,14 +115,16 @@ export class MemberHandle {
     assert(this.#state === 'down', 'only a member that is down can be started', { state: this.#state });
     this.#state = 'starting';
     this.#incarnation += 1;
+    this.#metrics = new MetricCells();
     const boot: MemberBoot = {
-      ...this.#recipe,
-      mayFound: this.#recipe.mayFound && !this.#opened,
-      peers: this.#recipe.peers(),
+      ...this.recipe,
+      mayFound: this.recipe.mayFound && !this.#opened,
+      peers: this.recipe.peers(),
       incarnation: this.#incarnation,
       startTimeMs: Date.now(),
       seed: (Math.random() * 2 ** 32) >>> 0,
       cells: this.cells.buffer,
+      metrics: this.#metrics.buffer,
       fromHost: createLink(hostRingBytes),
       toHost: createLink(hostRingBytes),
     };
@@ -102,7 +133,8 @@ export class MemberHandle {
     this.#ready = new Promise(resolve => {
       this.#becomeReady = resolve;
     });
-    this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell);
+    this.#hostLinks = boot;
+    this.port.attach(boot.fromHost, boot.toHost, this.#incarnation, this.#doorbell, this.#metrics);
     const report = await thread.start(boot);
     this.#opened = true;
     // A stop may have been asked for meanwhile.

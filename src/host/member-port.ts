@@ -14,6 +14,7 @@
  * ring backs up in memory and a backlog over `backlogBytesMax` refuses new requests.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
+import { sharedClockMs } from '../transport/clock.js';
 import type { Doorbell } from '../transport/doorbell.js';
 import {
   ControlNotice,
@@ -25,6 +26,7 @@ import {
 } from '../transport/envelope.js';
 import { readFanOut } from '../transport/fan-out.js';
 import type { LinkBuffers } from '../transport/layout.js';
+import { MetricCells, Scalar } from '../transport/metric-cells.js';
 import { Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
@@ -77,14 +79,34 @@ export class MemberPort {
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
   #flushScheduled = false;
+  #metrics = new MetricCells();
+  /** When the oldest of what the next flush publishes came. */
+  #oldestMs = 0;
 
   constructor(events: PortEvents, directory: string) {
     this.#events = events;
     this.directory = directory;
   }
 
+  /** Bytes that wait for room in the ring to the member. */
+  get backlogBytes(): number {
+    return this.#sender?.backlogBytes ?? 0;
+  }
+
+  /** Bytes that went through the rings of this start. */
+  get ringBytes(): { readonly toMember: number; readonly fromMember: number } {
+    return { toMember: this.#sender?.publishedBytes ?? 0, fromMember: this.#receiver?.consumedBytes ?? 0 };
+  }
+
   /** A member thread was started on these rings. */
-  attach(toMember: LinkBuffers, fromMember: LinkBuffers, incarnation: number, memberDoorbell: Doorbell): void {
+  attach(
+    toMember: LinkBuffers,
+    fromMember: LinkBuffers,
+    incarnation: number,
+    memberDoorbell: Doorbell,
+    metrics: MetricCells,
+  ): void {
+    this.#metrics = metrics;
     this.#sender = new Sender({ link: toMember, incarnation, doorbell: memberDoorbell });
     this.#receiver = new Receiver({ link: fromMember, incarnation, doorbell: memberDoorbell });
   }
@@ -242,11 +264,13 @@ export class MemberPort {
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
+    this.#oldestMs = sharedClockMs();
     setImmediate(this.#flushNow);
   }
 
   readonly #flushNow = (): void => {
     this.#flushScheduled = false;
+    this.#metrics.set(Scalar.hostPublishedMs, this.#oldestMs);
     this.#sender?.flush();
   };
 }

@@ -17,8 +17,11 @@ export class MemberThread {
   /** Resolves when the thread has ended, with what it died of; undefined after a plain exit. */
   readonly ended: Promise<Error | undefined>;
 
+  readonly #worker: Worker;
+
   constructor(position: number) {
     const worker = new Worker(workerUrl, { name: `kvorum-${position + 1}` });
+    this.#worker = worker;
     let failure: Error | undefined;
     worker.on('error', error => {
       failure = error as Error;
@@ -34,6 +37,11 @@ export class MemberThread {
   async start(boot: MemberBoot): Promise<MemberReport> {
     const died = this.ended.then(failure => Promise.reject(failure ?? new Error('the member thread ended')));
     return await Promise.race([this.control.start(boot), died]);
+  }
+
+  /** Seconds that the event loop was not waiting. The thread is not asked: it may be busy. */
+  busySeconds(): number {
+    return this.#worker.performance.eventLoopUtilization().active / 1_000;
   }
 
   /** Ends a thread that was never started. */

@@ -77,6 +77,10 @@ export interface ClusterOptions extends EdgeOptions {
   readonly cors?: readonly string[];
   /** Host names that a cleartext HTTP request may be for; default any. */
   readonly hostWhitelist?: readonly string[];
+  /** `extensive` adds how long calls take to the metrics; default `basic`. */
+  readonly metrics?: 'basic' | 'extensive';
+  /** One more URL for each member that serves its metrics and health checks only. */
+  readonly listenMetricsUrls?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
   /** etcd's --auth-token: `simple` (default), or `jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=10m`. */
@@ -105,6 +109,7 @@ export interface HttpSettings {
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly enableGrpcGateway: boolean;
+  readonly metrics: 'basic' | 'extensive';
   readonly limits: Partial<Http2Limits>;
 }
 
@@ -112,6 +117,8 @@ export interface ResolvedOptions {
   readonly members: number;
   readonly dataDir: string | undefined;
   readonly listen: readonly ListenAddress[];
+  /** By member; empty: none. */
+  readonly listenMetrics: readonly ListenAddress[];
   /** What the founding members publish, where that is not where they listen. */
   readonly advertise: readonly string[] | undefined;
   /** Undefined: no endpoint is encrypted. */
@@ -180,6 +187,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
     members,
     dataDir: options.dataDir,
     listen,
+    listenMetrics: metricsAddresses(options, members),
     advertise: advertisedUrls(options, members),
     tls: open === undefined ? undefined : tls,
     secureAdded: open !== undefined,
@@ -200,6 +208,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
       cors: options.cors ?? [],
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
+      metrics: metricsLevel(options.metrics ?? 'basic'),
       limits: edgeLimits(options, members),
     },
     backup: backupSettings(options),
@@ -330,7 +339,7 @@ function listenAddresses(options: ClusterOptions, members: number, secure: boole
         `--listen-client-urls names ${urls.length} URLs for ${members} members; give one per member`,
       );
     }
-    const addresses = urls.map(parseClientUrl);
+    const addresses = urls.map(url => parseClientUrl(url));
     refuseTwice(addresses);
     return addresses;
   }
@@ -343,30 +352,48 @@ function listenAddresses(options: ClusterOptions, members: number, secure: boole
   return addresses;
 }
 
-/** The address of a client URL; throws StartError. */
-export function parseClientUrl(text: string): ListenAddress {
-  const match = /^http(s?):\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
-  if (match === null) {
-    throw new StartError(`--listen-client-urls: ${text} is not a client URL; write http://127.0.0.1:2379`);
-  }
-  const host = (match[2] as string).replace(/^\[|\]$/g, '');
-  return checkedAddress({ host, port: Number(match[3]), secure: match[1] === 's' }, text);
+/** Throws StartError. */
+function metricsLevel(level: string): 'basic' | 'extensive' {
+  if (level === 'basic' || level === 'extensive') return level;
+  throw new StartError(`--metrics is basic or extensive, not ${level}`);
 }
 
-function checkedAddress(address: ListenAddress, text: string): ListenAddress {
+function metricsAddresses({ listenMetricsUrls: urls = [] }: ClusterOptions, members: number): ListenAddress[] {
+  if (urls.length > 0 && urls.length !== members) {
+    throw new StartError(`--listen-metrics-urls names ${urls.length} URLs for ${members} members; give one per member`);
+  }
+  const addresses = urls.map(url => parseClientUrl(url, '--listen-metrics-urls'));
+  if (addresses.some(({ secure }) => secure)) {
+    throw new StartError('--listen-metrics-urls are http URLs; what they show is no secret');
+  }
+  refuseTwice(addresses, '--listen-metrics-urls');
+  return addresses;
+}
+
+/** The address of a client URL; throws StartError. */
+export function parseClientUrl(text: string, flag = '--listen-client-urls'): ListenAddress {
+  const match = /^http(s?):\/\/(\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(\d+)\/?$/.exec(text.trim());
+  if (match === null) {
+    throw new StartError(`${flag}: ${text} is not a client URL; write http://127.0.0.1:2379`);
+  }
+  const host = (match[2] as string).replace(/^\[|\]$/g, '');
+  return checkedAddress({ host, port: Number(match[3]), secure: match[1] === 's' }, text, flag);
+}
+
+function checkedAddress(address: ListenAddress, text: string, flag = '--listen-client-urls'): ListenAddress {
   const { port } = address;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new StartError(`--listen-client-urls: ${text} has no valid port; use 0 (any free port) to 65535`);
+    throw new StartError(`${flag}: ${text} has no valid port; use 0 (any free port) to 65535`);
   }
   return address;
 }
 
-function refuseTwice(addresses: readonly ListenAddress[]): void {
+function refuseTwice(addresses: readonly ListenAddress[], flag = '--listen-client-urls'): void {
   const seen = new Set<string>();
   for (const { host, port } of addresses) {
     const text = `${host}:${port}`;
     if (port !== 0 && seen.has(text)) {
-      throw new StartError(`--listen-client-urls names ${text} twice; each member needs an address of its own`);
+      throw new StartError(`${flag} names ${text} twice; each member needs an address of its own`);
     }
     seen.add(text);
   }

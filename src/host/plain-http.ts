@@ -1,52 +1,47 @@
 /**
- * What a client endpoint serves besides gRPC, over HTTP/1 and HTTP/2 alike: /version, /health, /metrics and etcd's JSON
- * gateway.
+ * What a client endpoint serves besides gRPC, over HTTP/1 and HTTP/2 alike: /version, /metrics, health checks
+ * (health.ts) and etcd's JSON gateway.
  *
  *     connection without the HTTP/2 preface --> http1 --,
  *     HTTP/2 request that is no gRPC call ----> http2 --+--> access rules --> /version, /health, /metrics, /v3/…, 404
  *     websocket below /v3/ -------------------> websocket
  *
- * The gateway and the websockets are loaded when somebody first asks for them: most clusters never do.
+ * The gateway, the websockets and the metrics are loaded when somebody first asks for them: most clusters never do.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { clusterVersion, etcdVersion } from '../base/version.js';
-import { alarmBit, Cell, type StatusCells } from '../transport/control.js';
-import { type EtcdErrorCode, etcdError } from '../wire/errors.js';
-import { Method } from '../wire/methods.js';
-import { encode } from '../wire/schema.js';
+import { Cell } from '../transport/control.js';
 import { type AccessRules, admit, isHostAllowed, mayOpenSocket } from './gateway/access.js';
-import { discardBody, type Exchange, type HeaderPair, respondText } from './gateway/exchange.js';
+import { discardBody, type Exchange, respondText } from './gateway/exchange.js';
 import type { GatewayContext } from './gateway/gateway.js';
 import { createHttp1 } from './gateway/http1.js';
 import { Http2Exchange } from './gateway/http2.js';
 import type { Peer } from './grpc/call.js';
+import { answerHealth, type HealthMember } from './health.js';
 import type { RequestHead } from './http2/request-head.js';
 import type { Stream, StreamReceiver } from './http2/stream.js';
-import type { MemberPort } from './member-port.js';
-import { scrape } from './metrics.js';
-
-/** How long a health check's read may take (etcd: the server's request timeout). */
-const healthTimeoutMs = 7_000;
-
-const alarmNames = [
-  { type: 1, name: 'NOSPACE' },
-  { type: 2, name: 'CORRUPT' },
-] as const;
+import type { EndpointRegistry, Scrape } from './metrics/registry.js';
+import type { MetricsSource } from './metrics/source.js';
 
 /** The member behind an endpoint, as far as plain HTTP needs it. */
-export interface HttpMember {
-  readonly port: MemberPort;
-  readonly cells: StatusCells;
-}
+export type HttpMember = HealthMember;
 
 export interface PlainHttpOptions {
   readonly access: AccessRules;
   /** Undefined: `--enable-grpc-gateway=false`. */
   readonly gateway: GatewayContext | undefined;
+  /** Client certificates name users, though not here. */
+  readonly commonNames: boolean;
   /** Undefined until the member exists. */
   readonly member: () => HttpMember | undefined;
+  readonly metrics: MetricsSource;
+  /** Nothing but /metrics and the health checks. */
+  readonly monitoringOnly?: boolean;
 }
+
+/** etcd's. */
+const mistakenText = 'CommonName of client sending a request against gateway will be ignored and not used as expected';
 
 type ServeGateway = typeof import('./gateway/gateway.js').serveGateway;
 
@@ -56,6 +51,7 @@ export class PlainHttp {
   readonly server: Server;
   readonly #options: PlainHttpOptions;
   #serveGateway: ServeGateway | undefined;
+  #registry: Promise<EndpointRegistry> | undefined;
 
   constructor(options: PlainHttpOptions) {
     this.#options = options;
@@ -75,14 +71,23 @@ export class PlainHttp {
   /** Serves one request. */
   accept(exchange: Exchange): void {
     const path = pathOf(exchange.target);
-    const { access, gateway, member } = this.#options;
+    const { access, gateway, member, metrics, monitoringOnly = false } = this.#options;
+    if (gateway !== undefined && path.startsWith('/v3/') && this.#isMistaken(exchange)) {
+      respondText(exchange, 400, mistakenText);
+      return discardBody(exchange);
+    }
     if (!admit(access, exchange)) return discardBody(exchange);
     if (gateway !== undefined && path.startsWith('/v3/')) return this.#gateway(gateway, exchange, path);
-    if (path === '/version') answerVersion(exchange, member());
-    else if (path === '/health') answerHealth(exchange, member());
-    else if (path === '/metrics') answerMetrics(exchange);
-    else respondText(exchange, 404, '404 page not found');
+    if (path === '/version' && !monitoringOnly) answerVersion(exchange, member());
+    else if (path === '/metrics') this.#answerMetrics(exchange);
+    else if (!answerHealth(exchange, path, member(), metrics.health)) respondText(exchange, 404, '404 page not found');
     discardBody(exchange);
+  }
+
+  /** A client whose certificate would be its user, had it not come through the gateway. */
+  #isMistaken({ peer }: Exchange): boolean {
+    const { commonNames, member } = this.#options;
+    return commonNames && peer.commonName !== undefined && member()?.cells.get(Cell.authEnabled) === 1;
   }
 
   #gateway(context: GatewayContext, exchange: Exchange, path: string): void {
@@ -91,6 +96,21 @@ export class PlainHttp {
       this.#serveGateway = serveGateway;
       serveGateway(context, exchange, path);
     });
+  }
+
+  #answerMetrics(exchange: Exchange): void {
+    if (exchange.method !== 'GET') return refuseMethod(exchange);
+    this.#scrape().then(
+      ({ contentType, text }) => exchange.respond(200, [['Content-Type', contentType]], text),
+      (error: unknown) => respondText(exchange, 500, `kvorum: ${String(error)}`),
+    );
+  }
+
+  async #scrape(): Promise<Scrape> {
+    this.#registry ??= import('./metrics/registry.js').then(
+      ({ EndpointRegistry }) => new EndpointRegistry(this.#options.metrics),
+    );
+    return await (await this.#registry).scrape();
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): boolean {
@@ -116,21 +136,8 @@ function pathOf(target: string): string {
   return path.startsWith('/v3beta/') ? path.replace('/v3beta/', '/v3/') : path;
 }
 
-function queryOf(target: string): URLSearchParams {
-  const mark = target.indexOf('?');
-  return new URLSearchParams(mark === -1 ? '' : target.slice(mark + 1));
-}
-
 function refuseMethod(exchange: Exchange): void {
   respondText(exchange, 405, 'Method Not Allowed', [['Allow', 'GET']]);
-}
-
-function answerMetrics(exchange: Exchange): void {
-  if (exchange.method !== 'GET') return refuseMethod(exchange);
-  scrape().then(
-    ({ contentType, text }) => exchange.respond(200, [['Content-Type', contentType]], text),
-    (error: unknown) => respondText(exchange, 500, `kvorum: ${String(error)}`),
-  );
 }
 
 function answerVersion(exchange: Exchange, member: HttpMember | undefined): void {
@@ -144,43 +151,4 @@ function answerVersion(exchange: Exchange, member: HttpMember | undefined): void
     storage: decided ? version : 'unknown',
   };
   exchange.respond(200, [['Content-Type', 'application/json']], JSON.stringify(body));
-}
-
-function answerHealth(exchange: Exchange, member: HttpMember | undefined): void {
-  if (exchange.method !== 'GET') return refuseMethod(exchange);
-  if (member === undefined) return unhealthy(exchange, 'RAFT NO LEADER');
-  const { port, cells } = member;
-  const query = queryOf(exchange.target);
-  const excluded = query.getAll('exclude');
-  const alarms = cells.get(Cell.alarms);
-  for (const { type, name } of alarmNames) {
-    if ((alarms & alarmBit(type)) !== 0 && !excluded.includes(name)) return unhealthy(exchange, `ALARM ${name}`);
-  }
-  const serializable = query.get('serializable') === 'true';
-  if (!serializable && cells.get(Cell.leaderPosition) < 0) return unhealthy(exchange, 'RAFT NO LEADER');
-  const range = encode('etcdserverpb.RangeRequest', { key: new Uint8Array(1), limit: 1n, serializable });
-  let answered = false;
-  const finish = (failure: string | undefined): void => {
-    if (answered) return;
-    answered = true;
-    clearTimeout(timer);
-    if (failure === undefined) healthy(exchange);
-    else unhealthy(exchange, `RANGE ERROR:${failure}`);
-  };
-  const timer = setTimeout(() => finish('etcdserver: request timed out'), healthTimeoutMs);
-  const waiter = {
-    reply: () => finish(undefined),
-    end: (code: EtcdErrorCode, detail: string) => finish(etcdError(code, detail).message),
-  };
-  port.open(Method.KvRange, range, false, waiter, undefined, true);
-}
-
-const plainText: HeaderPair = ['Content-Type', 'text/plain; charset=utf-8'];
-
-function healthy(exchange: Exchange): void {
-  exchange.respond(200, [plainText], '{"health":"true","reason":""}');
-}
-
-function unhealthy(exchange: Exchange, reason: string): void {
-  exchange.respond(503, [plainText], `${JSON.stringify({ health: 'false', reason })}\n`);
 }

@@ -9,7 +9,7 @@
  * The calls' start times sit in a ring by stream number. Two calls would share a place if one waited while `ringSize`
  * later ones passed it; the place is cleared when its call ends, so that would be seen and ends the run.
  */
-import { type FrameHandler, FrameSocket, readBufferBytes } from './frame-socket.js';
+import { authorityOf, type FrameHandler, FrameSocket, readBufferBytes } from './frame-socket.js';
 import { firstRequest, laterRequest, type PreparedRequest, windowDefault, writeUint31 } from './frames.js';
 import type { RequestTemplate } from './requests.js';
 
@@ -17,7 +17,7 @@ const ringSize = 2 ** 20;
 const streamWindowBytes = 2 ** 24;
 
 export interface LoadConnectionOptions {
-  /** `host:port`. */
+  /** `host:port`, or with TLS `https://host:port`. */
   readonly endpoint: string;
   /** All of one path. */
   readonly templates: readonly RequestTemplate[];
@@ -62,7 +62,7 @@ export class LoadConnection implements FrameHandler {
     const connection = new LoadConnection(options);
     await connection.#socket.ready();
     const template = options.templates[0]!;
-    const first = firstRequest({ path: template.path, authority: options.endpoint }, template);
+    const first = firstRequest({ path: template.path, authority: authorityOf(options.endpoint) }, template);
     template.write(first.bytes, first.bodyAt, options.nextKey());
     connection.#sendWindow -= first.dataBytes;
     connection.#outstanding = 1;

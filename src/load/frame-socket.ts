@@ -7,7 +7,8 @@
  *
  * `nowMs` is the time at which the bytes at hand were read: the clock is looked at once for all of them.
  */
-import { connect, type Socket } from 'node:net';
+import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { FrameType, frame, preface, windowDefault } from './frames.js';
 import { GrpcStatusReader } from './grpc-status.js';
 import { openPromise } from './waiting.js';
@@ -49,7 +50,7 @@ export class FrameSocket {
   #nowMs = 0;
   #streamSendWindow = windowDefault;
 
-  /** Connects to `host:port`; `streamWindowBytes` is what a server may send ahead on one stream. */
+  /** Connects to `host:port`, or with TLS to `https://host:port`; a server may send `streamWindowBytes` ahead on a stream. */
   constructor(endpoint: string, streamWindowBytes: number, handler: FrameHandler) {
     this.#endpoint = endpoint;
     this.#handler = handler;
@@ -98,8 +99,8 @@ export class FrameSocket {
   }
 
   #open(): Socket {
-    const [host = '', port = ''] = this.#endpoint.split(':');
-    const socket = connect({
+    const [host = '', port = ''] = authorityOf(this.#endpoint).split(':');
+    const options: TcpNetConnectOpts = {
       host,
       port: Number(port),
       noDelay: true,
@@ -110,7 +111,11 @@ export class FrameSocket {
           return true;
         },
       },
-    });
+    };
+    const isSecure = this.#endpoint.startsWith('https:');
+    // The load is what is measured, not whether the server is who it says.
+    const secure = { rejectUnauthorized: false, ALPNProtocols: ['h2'] };
+    const socket = isSecure ? connectTls({ ...options, ...secure }) : connect(options);
     socket.on('error', error => this.fail(error.message));
     socket.on('close', () => this.fail('connection closed by the server'));
     return socket;
@@ -183,6 +188,11 @@ export class FrameSocket {
     this.write(windowUpdate(0, this.#received));
     this.#received = 0;
   }
+}
+
+/** `host:port` of an endpoint. */
+export function authorityOf(endpoint: string): string {
+  return endpoint.replace('https://', '');
 }
 
 /** Allows the server so many bytes more on a stream (0: the connection). */

@@ -9,6 +9,7 @@
  */
 import { rmSync } from 'node:fs';
 import { EMPTY_BYTES } from '../base/bytes.js';
+import { Histogram, Scalar } from '../transport/metric-cells.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import type { HostLink } from './host-link.js';
 import { defragmenterOf, type OpenMember } from './open.js';
@@ -56,13 +57,16 @@ export class Defragmentation {
     }
     try {
       this.#run ??= this.#begin(nowMs);
+      this.#open.cells.set(Scalar.defragmentationsInflight, 1);
       if (this.#run.defragmenter.step()) return true;
     } catch (error) {
       this.#fail(error);
+      this.#open.cells.set(Scalar.defragmentationsInflight, 0);
       return this.#waiting.length > 0;
     }
     store.commit();
     this.#switch(this.#run, nowMs);
+    this.#open.cells.set(Scalar.defragmentationsInflight, 0);
     return this.#waiting.length > 0;
   }
 
@@ -71,6 +75,7 @@ export class Defragmentation {
     const run = this.#run;
     this.#run = undefined;
     run?.defragmenter.abandon();
+    this.#open.cells.set(Scalar.defragmentationsInflight, 0);
     this.#waiting = [...(run?.requestIds ?? []), ...this.#waiting];
   }
 
@@ -104,6 +109,7 @@ export class Defragmentation {
       return;
     }
     this.#run = undefined;
+    this.#open.cells.observe(Histogram.backendDefragmentation, (nowMs - startedMs) / 1_000);
     const formerDirectory = stateDirectory(boot.directory, log.stateGeneration);
     log.switchState(defragmenter.generation);
     const former = state.store.adopt(environment);

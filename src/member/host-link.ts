@@ -97,6 +97,11 @@ export class HostLink {
     this.#sender.send(EnvelopeKind.Control, ControlNotice.Log, 0, record);
   }
 
+  /** Bytes that wait for room in the ring. */
+  get backlogBytes(): number {
+    return this.#sender.backlogBytes;
+  }
+
   flush(): void {
     this.#sender.flush();
   }

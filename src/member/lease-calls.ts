@@ -17,6 +17,7 @@
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
 import type { Caller } from '../transport/caller.js';
+import { Scalar } from '../transport/metric-cells.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { ResponseHeaderTemplate } from '../wire/header.js';
@@ -244,6 +245,7 @@ export class LeaseCalls {
     const renewed = this.#context.open.state.applier.lessor.renew(leaseId);
     if (renewed === 'unknown') return unknownLease;
     if (renewed === 'expired') return askAgain;
+    this.#context.open.cells.add(Scalar.leasesRenewed);
     if (!renewed.clearsCheckpoint) return BigInt(renewed.ttlSeconds);
     this.#context.clearCheckpoint(leaseId);
     return askAgain;

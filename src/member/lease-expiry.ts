@@ -9,6 +9,7 @@
  * leads in that turn, and are never queued or forwarded. A leader that was deposed without knowing it can only put them
  * into its own log, where they die with its term.
  */
+import { Scalar } from '../transport/metric-cells.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import { encode } from '../wire/schema.js';
 import { ROOT } from './auth/auth-store.js';
@@ -49,6 +50,7 @@ export class LeaseExpiry {
     if (heldUp) lessor.startOver(this.#extendMs);
     const revocations = lessor.dueRevocations();
     if (revocations.length > 0) {
+      this.#open.cells.add(Scalar.leasesExpired, revocations.length);
       this.#propose(
         revocations.map(ID =>
           this.#entry(InternalField.LeaseRevoke, encode('etcdserverpb.LeaseRevokeRequest', { ID })),

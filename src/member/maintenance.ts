@@ -11,6 +11,7 @@
  */
 
 import { EMPTY_BYTES } from '../base/bytes.js';
+import { Histogram } from '../transport/metric-cells.js';
 import { encodeConfState } from '../wire/conf-state.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
@@ -174,9 +175,11 @@ export class Maintenance {
     const { host, open } = this.#context;
     this.#hashes.add(requestId);
     const { applier } = open.state;
+    const beganMs = performance.now();
     applier.hashBackend(encodeConfState(open.raft.confState), hash => {
       // A hash of a state that was replaced meanwhile is nobody's: it was asked for again.
       if (open.state.applier !== applier || !this.#hashes.delete(requestId)) return;
+      open.cells.observe(Histogram.hash, (performance.now() - beganMs) / 1_000);
       host.reply(requestId, applier.hashReply(hash, open.raft.term));
     });
   }

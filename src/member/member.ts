@@ -14,7 +14,6 @@
 import { assert } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
 import {
-  alarmBit,
   Cell,
   grpcOverheadBytes,
   type MemberBoot,
@@ -22,6 +21,7 @@ import {
   type PeerConnection,
   StatusCells,
 } from '../transport/control.js';
+import { Scalar } from '../transport/metric-cells.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { ResponseHeaderTemplate } from '../wire/header.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../wire/internal.js';
@@ -36,6 +36,7 @@ import { Maintenance } from './maintenance.js';
 import { announceMembers, applyConfChange, isLearner, isRefused } from './member-table.js';
 import { confChangeFields } from './membership/members.js';
 import { MembershipCalls } from './membership-calls.js';
+import { MemberMetrics, type MetricSources } from './metrics.js';
 import { createImporter, exportState, type OpenMember, openMember, replaceState } from './open.js';
 import type { Turning } from './park.js';
 import { PeerCalls } from './peer-calls.js';
@@ -46,6 +47,7 @@ import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready
 import { Reads } from './reads.js';
 import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
+import { publishApplied, publishRaft } from './status-cells.js';
 import { Streams } from './streams.js';
 import { WatchHub } from './watch/watch-hub.js';
 
@@ -64,6 +66,8 @@ const roleNames = ['follower', 'pre-candidate', 'candidate', 'leader'] as const;
 export class Member implements Turning {
   readonly #boot: MemberBoot;
   readonly #cells: StatusCells;
+  readonly metrics: MemberMetrics;
+  readonly #metricSources: MetricSources;
   readonly #host: HostLink;
   readonly #peers: PeerLinks;
   readonly #open: OpenMember;
@@ -103,18 +107,20 @@ export class Member implements Turning {
     this.#cells = new StatusCells(boot.cells);
     this.#open = openMember(boot);
     this.#host = new HostLink(boot);
-    this.#peers = new PeerLinks(boot, this);
-    this.#proposals = new Proposals(boot.startTimeMs);
+    const { cells } = this.#open;
+    this.metrics = new MemberMetrics(cells, boot.settings.heartbeatIntervalMs);
+    this.#peers = new PeerLinks(boot, this, cells);
+    this.#proposals = new Proposals(boot.startTimeMs, this.metrics.probe);
     this.#reads = new Reads(boot.incarnation);
     const identity = this.#open.identity;
     this.#idMember = Number(identity.id & 0xffffn);
     this.#publisher = new Publisher(identity, this.#proposals);
     this.#requestTimeoutMs = requestTimeoutBaseMs + 2 * boot.settings.electionTimeoutMs;
-    this.#snapshotSender = new SnapshotSender(this.#peers, boot.seed, (to, ok) => {
+    this.#snapshotSender = new SnapshotSender(this.#peers, cells, boot.seed, (to, ok) => {
       this.#open.raft.reportSnapshot(to, ok);
       this.#host.log(ok ? 'info' : 'warn', 'snapshot transfer ended', { to: to.toString(16), ok });
     });
-    this.#snapshotReceiver = new SnapshotReceiver(() => createImporter(this.#open));
+    this.#snapshotReceiver = new SnapshotReceiver(() => createImporter(this.#open), cells);
     const header = new ResponseHeaderTemplate(boot.clusterId, identity.id);
     this.#calls = new PeerCalls(this.#peers, boot.incarnation, boot.settings.electionTimeoutMs);
     this.#leaseExpiry = new LeaseExpiry(this.#open, this.#proposals, this.#idMember);
@@ -146,13 +152,14 @@ export class Member implements Turning {
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
+    this.#metricSources = { ...parts, watches: this.#watches, isLearner: () => this.#isLearner };
     this.#inbox = new HostInbox({
       ...{ ...parts, requests: this.#requests, streams: this.#streams },
       isLearner: () => this.#isLearner,
       peerGone: position => this.#gonePeers.push(position),
     });
-    this.#publishCells();
-    this.#publishApplied();
+    publishRaft(this.#cells, this.#open, this.#peers);
+    publishApplied(this.#cells, this.#open, this.#host);
     this.#announceMembers();
     // A lone voter has nobody to wait for; nobody else may campaign.
     if (this.#open.raft.confState.voters.length === 1) this.#open.raft.campaign();
@@ -247,9 +254,11 @@ export class Member implements Turning {
     }
     this.#inbox.applied(this.#requestTimeoutMs);
     for (const { importer } of this.#received.splice(0)) importer.abandon();
-    this.#publishCells();
+    publishRaft(this.#cells, this.#open, this.#peers);
+    this.metrics.publish(this.#metricSources);
     // Answers leave before watch events and housekeeping, which may take milliseconds.
     this.#host.flush();
+    this.metrics.published();
     this.#peers.flush(ticked);
     this.#watches.deliver();
     this.#snapshotSender.pump(nowMs);
@@ -296,6 +305,7 @@ export class Member implements Turning {
 
   #tick(): void {
     this.#open.raft.tick();
+    this.metrics.ticked(this.#nowMs, this.#metricSources);
     const leader = { electedMs: this.#leaderElectedMs, electionTimeoutMs: this.#boot.settings.electionTimeoutMs };
     this.#proposals.expire(this.#nowMs, this.#requestTimeoutMs, leader, (proposal, error) =>
       this.#fail(proposal.requestId, error),
@@ -315,13 +325,18 @@ export class Member implements Turning {
     // Peers write to their disks while this member does. Where there is nothing to write, answers go before news.
     if (ready.entries.length > 0) this.#peers.flush();
     if (ready.snapshot !== undefined) this.#install(ready);
-    else if (ready.entries.length > 0 || ready.hardState !== undefined) {
-      this.#open.log.append(ready.entries, ready.hardState, ready.mustSync);
-    }
+    else if (ready.entries.length > 0 || ready.hardState !== undefined) this.#persist(ready);
     for (const { context, index } of ready.readStates) this.#reads.confirm(context, index);
     this.#send(ready.sendAfterPersist);
     if (ready.sendAfterPersist.length > 0) this.#peers.flush();
+    if (ready.committedEntries.length > 0) this.metrics.applying();
     for (const entry of ready.committedEntries) this.#apply(entry);
+  }
+
+  #persist({ entries, hardState, mustSync }: Ready): void {
+    if (entries.length > 0) this.metrics.writing(entries);
+    this.#open.log.append(entries, hardState, mustSync);
+    if (entries.length > 0) this.metrics.written();
   }
 
   #send(messages: readonly Message[]): void {
@@ -348,6 +363,8 @@ export class Member implements Turning {
     assert(received !== undefined, 'a snapshot is installed after its state has come', { index: metadata.index });
     this.#received = this.#received.filter(other => other !== received);
     const formerGeneration = this.#open.log.stateGeneration;
+    const { cells } = this.#open;
+    cells.set(Scalar.snapshotApplyInProgress, 1);
     this.#open.log.installSnapshot(metadata, received.importer.generation, ready.hardState);
     if (ready.entries.length > 0) this.#open.log.append(ready.entries, undefined, true);
     // What watchers were not told yet of the former state is read from it before it is closed.
@@ -359,8 +376,9 @@ export class Member implements Turning {
     this.#watches.replaceStore(this.#open.state.applier.mvcc);
     if (this.#callers.changed()) this.#watches.rightsChanged();
     this.#requests.stateReplaced();
-    this.#publishApplied();
+    publishApplied(this.#cells, this.#open, this.#host);
     this.#announceMembers();
+    cells.set(Scalar.snapshotApplyInProgress, 0);
     this.#host.log('info', 'applied snapshot', { 'snapshot-index': metadata.index });
   }
 
@@ -382,6 +400,7 @@ export class Member implements Turning {
     this.#host.log('info', position === -1 ? 'lost leader' : 'elected leader', fields);
     if (position === -1) return;
     this.#leaderElectedMs = this.#nowMs;
+    this.metrics.leaderChanged();
     this.#reads.leaderChanged(read => this.#requests.readFailed(read, EtcdErrorCode.LeaderChanged));
   }
 
@@ -410,9 +429,11 @@ export class Member implements Turning {
     const proposal = mine ? this.#proposals.applied(request.idCounter) : undefined;
     const wanted = proposal !== undefined && proposal.requestId >= 0;
     const reply = applier.apply(entry, request, raft.term, wanted);
+    this.metrics.applied(request.field, reply === undefined || !('error' in reply), mine ? request.idCounter : -1);
     this.#publisher.applied(request.field, proposal !== undefined);
     const { field } = request;
-    if (field === InternalField.Alarm || field === InternalField.ClusterVersionSet) this.#publishApplied();
+    const isPublic = field === InternalField.Alarm || field === InternalField.ClusterVersionSet || isAuthField(field);
+    if (isPublic) publishApplied(this.#cells, this.#open, this.#host);
     if (field === InternalField.ClusterMemberAttrSet) this.#announceMembers();
     if (isAuthField(field) && this.#callers.changed()) this.#watches.rightsChanged();
     if (wanted) this.#requests.applied(proposal as Proposal, reply);
@@ -457,25 +478,6 @@ export class Member implements Turning {
     this.#announcedReady = true;
     this.#cells.set(Cell.publishedAttributes, 1);
     this.#host.ready();
-  }
-
-  #publishCells(): void {
-    const { raft } = this.#open;
-    this.#cells.set(Cell.role, raft.role);
-    this.#cells.set(Cell.term, raft.term);
-    this.#cells.set(Cell.leaderPosition, this.#peers.positionOf(raft.leader));
-  }
-
-  /** What changes only with certain applied requests, and with a state that replaces this one. */
-  #publishApplied(): void {
-    const { applier, members } = this.#open.state;
-    const [major = 0, minor = 0] = (members.clusterVersion ?? '').split('.').map(Number);
-    this.#cells.set(Cell.clusterVersion, major * 1000 + minor);
-    const types = applier.alarmTypes();
-    const alarms = types.reduce((mask, type) => mask | alarmBit(type), 0);
-    if (alarms === this.#cells.get(Cell.alarms)) return;
-    this.#cells.set(Cell.alarms, alarms);
-    this.#host.log('warn', alarms === 0 ? 'alarms disarmed' : 'alarms raised', { types: types.join(',') });
   }
 
   #fail(requestId: number, error: EtcdErrorCode): void {

@@ -9,6 +9,7 @@
 import { rmSync } from 'node:fs';
 import { Prng } from '../base/prng.js';
 import type { MemberBoot, MemberIdentity } from '../transport/control.js';
+import { Histogram, MetricCells, Scalar } from '../transport/metric-cells.js';
 import { type Applier, createApplier } from './apply/applier.js';
 import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import { RaftLog } from './log/raft-log.js';
@@ -36,6 +37,7 @@ const uncommittedBytesMax = 64 * 1024 * 1024;
 
 export interface OpenMember {
   readonly boot: MemberBoot;
+  readonly cells: MetricCells;
   readonly identity: MemberIdentity;
   readonly stamp: Stamp;
   readonly log: RaftLog;
@@ -60,14 +62,21 @@ export function openMember(boot: MemberBoot): OpenMember {
   const { identity, founding } = boot;
   const stamp = { clusterId: boot.clusterId, memberId: identity.id, formatVersion: FORMAT_VERSION };
   if (!boot.mayFound && inspectStamp(boot.directory) === undefined) throw lostData(boot, identity);
-  const log = RaftLog.open({ directory: boot.directory, stamp, durable: boot.settings.durable });
+  const cells = new MetricCells(boot.metrics);
+  const wrote = (bytes: number, writeMs: number, syncMs: number): void => {
+    cells.add(Scalar.walWriteBytes, bytes);
+    cells.observe(Histogram.walWrite, writeMs / 1_000);
+    cells.observe(Histogram.walFsync, syncMs / 1_000);
+    cells.observe(Histogram.walFsyncFine, syncMs / 1_000);
+  };
+  const log = RaftLog.open({ directory: boot.directory, stamp, durable: boot.settings.durable, wrote });
   // One that joins starts with nothing: the leader sends it the log or the state, its own addition among it.
   const founded = !log.bootstrapped && founding.length > 0;
   if (founded) {
     const { entries, hardState, confState } = bootstrapLog(founding);
     log.bootstrap(entries, hardState, confState);
   }
-  const state = openState(boot, stamp, log);
+  const state = openState(boot, stamp, log, cells);
   const confState = log.reconcile(state.store.appliedIndex, state.store.appliedTerm);
   const { electionTimeoutMs, heartbeatIntervalMs } = boot.settings;
   const raft = new Raft({
@@ -85,26 +94,32 @@ export function openMember(boot: MemberBoot): OpenMember {
     confState,
     prng: new Prng(boot.seed),
   });
-  return { boot, identity, stamp, log, founded, raft, newestGeneration: log.stateGeneration, state };
+  return { boot, cells, identity, stamp, log, founded, raft, newestGeneration: log.stateGeneration, state };
 }
 
 /** A snapshot was installed: opens the state the log names now, closes the former one and removes it. */
 export function replaceState(open: OpenMember, formerGeneration: number): void {
   const former = open.state.store;
-  open.state = openState(open.boot, open.stamp, open.log);
+  open.state = openState(open.boot, open.stamp, open.log, open.cells);
   const directory = stateDirectory(open.boot.directory, formerGeneration);
   void former.close().then(() => rmSync(directory, { recursive: true, force: true }));
 }
 
-function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog): OpenState {
+function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog, cells: MetricCells): OpenState {
   const store = StateStore.open({
     directory: stateDirectory(boot.directory, log.stateGeneration),
     stamp,
     mapSizeBytes: mapSizeBytes(boot),
     durable: boot.settings.durable,
+    committed: (deleteMs, putMs, commitMs) => {
+      cells.observe(Histogram.backendCommitRebalance, deleteMs / 1_000);
+      cells.observe(Histogram.backendCommitSpill, putMs / 1_000);
+      cells.observe(Histogram.backendCommitWrite, commitMs / 1_000);
+      cells.observe(Histogram.backendCommit, (deleteMs + putMs + commitMs) / 1_000);
+    },
   });
   const members = new Members(store, learnersMax);
-  return { store, members, applier: createApplier(boot, store, members) };
+  return { store, members, applier: createApplier(boot, store, members, cells) };
 }
 
 /** A receiver for the state of another member: it becomes current when the log installs its generation. */

@@ -1,5 +1,6 @@
 /**
- * The loop of a member thread, and the only place where it sleeps or reads a clock.
+ * The loop of a member thread, and the only place where it sleeps or asks what time it is (metrics.ts measures how long
+ * things take).
  *
  * Between turns the thread waits on its doorbell, at most until the next tick. Time reaches the member as the turn's
  * argument, always monotonic: nothing here looks at the wall clock.
@@ -10,11 +11,20 @@
 import { setImmediate as nextRound } from 'node:timers/promises';
 import type { Doorbell } from '../transport/doorbell.js';
 
+/** Hears how the loop does. */
+export interface LoopObserver {
+  /** A turn is over; both of the turns' clock. */
+  turned(startedMs: number, endedMs: number): void;
+  /** The thread slept, and was woken so long after its bell was rung. */
+  woke(latencyMs: number): void;
+}
+
 export interface Turning {
   /** One turn; `ticked` is true when a heartbeat interval has passed. Returns how long it may rest, in ms. */
   turn(nowMs: number, ticked: boolean): number;
   /** Set when the loop is to end: after the current turn, nothing of it is undone. */
   readonly ending: boolean;
+  readonly metrics: LoopObserver;
 }
 
 /** Control verbs come by message port: under constant load the event loop gets its turn this often. */
@@ -31,10 +41,14 @@ export async function park(member: Turning, doorbell: Doorbell, tickMs: number):
     if (ticked) tickedMs = nowMs;
     const restMs = member.turn(nowMs, ticked);
     if (member.ending) return;
-    const untilTickMs = Math.max(0, tickedMs + tickMs - performance.now());
+    const endedMs = performance.now();
+    member.metrics.turned(nowMs, endedMs);
+    const untilTickMs = Math.max(0, tickedMs + tickMs - endedMs);
     const sleep = restMs > 0 ? doorbell.wait(Math.min(restMs, untilTickMs)) : undefined;
     if (sleep !== undefined) {
       await sleep;
+      const latencyMs = doorbell.takeLatencyMs();
+      if (latencyMs !== undefined) member.metrics.woke(latencyMs);
       portMs = performance.now();
     } else if (performance.now() - portMs >= portEveryMs) {
       await nextRound();

@@ -8,6 +8,9 @@
  * A peer counts as connected since it was first heard, as long as something is heard of it: followers have nothing to
  * say to each other, so every member gives every peer a sign of life once in `aliveEveryMs`.
  *
+ * With a sign of life goes the question how long it takes (the probes of etcd's rafthttp): the peer answers at once, and
+ * the time it all took is the round trip that metrics show.
+ *
  * Peers are addressed by member id; the host knows them by position.
  */
 import { EMPTY_BYTES } from '../base/bytes.js';
@@ -15,6 +18,7 @@ import { Prng } from '../base/prng.js';
 import type { MemberBoot, PeerConnection } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
 import { EnvelopeKind } from '../transport/envelope.js';
+import { type MetricCells, PeerHistogram, PeerScalar } from '../transport/metric-cells.js';
 import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
@@ -33,6 +37,9 @@ export interface PeerHandler {
 const aliveEveryMs = 1_000;
 const silenceMaxMs = 5_000;
 
+/** Of a sign of life (aux): a question, or the answer to one. */
+const Alive = { asks: 0, answers: 1 } as const;
+
 interface Peer {
   readonly id: MemberId;
   readonly position: number;
@@ -47,18 +54,27 @@ interface Peer {
   heard: boolean;
   heardMs: number;
   connectedSinceMs: number | undefined;
+  /** Its block of metric cells; undefined: none was free. */
+  readonly cellsAt: number | undefined;
+  /** Number and time of the last question. */
+  askedId: number;
+  askedMs: number;
+  /** Nothing has been heard for so long that what is sent counts as failed. */
+  silent: boolean;
 }
 
 export class PeerLinks {
   readonly #boot: MemberBoot;
   readonly #handler: PeerHandler;
+  readonly #cells: MetricCells;
   #peers: Peer[] = [];
   readonly #byId = new Map<MemberId, Peer>();
   readonly #encoder = new MessageEncoder();
   #aliveMs = Number.NEGATIVE_INFINITY;
 
   /** `handler` hears everything that `drain` takes from the rings. */
-  constructor(boot: MemberBoot, handler: PeerHandler) {
+  constructor(boot: MemberBoot, handler: PeerHandler, cells: MetricCells) {
+    this.#cells = cells;
     this.#boot = boot;
     this.#handler = handler;
     for (const peer of boot.peers) this.connect(peer);
@@ -76,13 +92,18 @@ export class PeerLinks {
       receiver: new Receiver({ link: fromPeer, incarnation, doorbell, prng: new Prng(seed + position) }),
       handle: (kind, aux, callId, payload) => {
         peer.heard = true;
-        handle(id, this.#handler, kind, aux, callId, payload);
+        if (kind === EnvelopeKind.Alive) this.#alive(peer, aux, callId);
+        else handle(id, this.#handler, kind, aux, callId, payload);
       },
       urgent: false,
       acknowledged: -1,
       heard: false,
       heardMs: 0,
       connectedSinceMs: undefined,
+      cellsAt: this.#cells.takePeer(id),
+      askedId: 0,
+      askedMs: 0,
+      silent: false,
     };
     this.#peers.push(peer);
     this.#byId.set(id, peer);
@@ -91,8 +112,10 @@ export class PeerLinks {
   /** Lets go of the rings with the peer at `position`. */
   disconnect(position: number): void {
     this.#peers = this.#peers.filter(peer => {
-      if (peer.position === position) this.#byId.delete(peer.id);
-      return peer.position !== position;
+      if (peer.position !== position) return true;
+      this.#byId.delete(peer.id);
+      if (peer.cellsAt !== undefined) this.#cells.freePeer(peer.cellsAt);
+      return false;
     });
   }
 
@@ -100,7 +123,7 @@ export class PeerLinks {
   gone(position: number): MemberId {
     const peer = this.#peers.find(other => other.position === position);
     if (peer === undefined) return NO_MEMBER;
-    peer.connectedSinceMs = undefined;
+    this.#lost(peer);
     return peer.id;
   }
 
@@ -117,11 +140,32 @@ export class PeerLinks {
   /** Once a tick: gives signs of life, and notices who has stopped giving them. */
   tick(nowMs: number): void {
     for (const peer of this.#peers) {
-      if (nowMs - peer.heardMs > silenceMaxMs) peer.connectedSinceMs = undefined;
+      peer.silent = nowMs - peer.heardMs > silenceMaxMs;
+      if (peer.silent) this.#lost(peer);
     }
     if (nowMs - this.#aliveMs < aliveEveryMs) return;
     this.#aliveMs = nowMs;
-    for (const { sender } of this.#peers) sender.trySend(EnvelopeKind.Alive, 0, 0, EMPTY_BYTES);
+    for (const peer of this.#peers) {
+      peer.askedId = (peer.askedId + 1) >>> 0;
+      peer.askedMs = performance.now();
+      peer.sender.trySend(EnvelopeKind.Alive, Alive.asks, peer.askedId, EMPTY_BYTES);
+    }
+  }
+
+  /** Publishes what crossed the rings, and who is connected. */
+  publish(cells: MetricCells): void {
+    for (const { cellsAt, sender, receiver, connectedSinceMs } of this.#peers) {
+      if (cellsAt === undefined) continue;
+      cells.set(cellsAt + PeerScalar.active, connectedSinceMs === undefined ? 0 : 1);
+      cells.set(cellsAt + PeerScalar.sentBytes, sender.publishedBytes);
+      cells.set(cellsAt + PeerScalar.receivedBytes, receiver.consumedBytes);
+      cells.set(cellsAt + PeerScalar.backlogBytes, sender.backlogBytes);
+    }
+  }
+
+  /** The cells of a peer, for what others count of it. */
+  cellsOf(id: MemberId): number | undefined {
+    return this.#byId.get(id)?.cellsAt;
   }
 
   /** Sends a Raft message; false when it was dropped for want of room or because the member is unknown. */
@@ -133,7 +177,9 @@ export class PeerLinks {
     const stale = message.type === MessageType.AppResp && !message.reject && message.index === peer.acknowledged;
     if (message.type === MessageType.AppResp) peer.acknowledged = message.reject ? -1 : message.index;
     if (!stale) peer.urgent = true;
-    return peer.sender.trySend(EnvelopeKind.Raft, 0, 0, this.#encoder.encode(message));
+    const sent = peer.sender.trySend(EnvelopeKind.Raft, 0, 0, this.#encoder.encode(message));
+    if ((peer.silent || !sent) && peer.cellsAt !== undefined) this.#cells.add(peer.cellsAt + PeerScalar.sendFailures);
+    return sent;
   }
 
   /** Sends a piece of a snapshot; false when the ring has no room now. */
@@ -154,6 +200,24 @@ export class PeerLinks {
   /** Answers a peer's call, with an error's number or 0; lost when its ring has no room. */
   sendReply(to: MemberId, callId: number, errorCode: number, payload: Uint8Array): void {
     this.#sendUrgent(to, EnvelopeKind.PeerReply, errorCode, callId, payload);
+  }
+
+  #alive(peer: Peer, aux: number, id: number): void {
+    if (aux === Alive.asks) {
+      peer.urgent = true;
+      peer.sender.trySend(EnvelopeKind.Alive, Alive.answers, id, EMPTY_BYTES);
+    } else if (id === peer.askedId && peer.cellsAt !== undefined) {
+      const seconds = (performance.now() - peer.askedMs) / 1_000;
+      this.#cells.observe(PeerHistogram.roundTrip, seconds, peer.cellsAt);
+      this.#cells.observe(PeerHistogram.roundTripFine, seconds, peer.cellsAt);
+    }
+  }
+
+  /** Nothing is heard of the peer any more. */
+  #lost(peer: Peer): void {
+    if (peer.connectedSinceMs === undefined) return;
+    peer.connectedSinceMs = undefined;
+    if (peer.cellsAt !== undefined) this.#cells.add(peer.cellsAt + PeerScalar.disconnections);
   }
 
   #sendUrgent(to: MemberId, kind: EnvelopeKind, aux: number, id: number, payload: Uint8Array): boolean {

@@ -15,6 +15,7 @@ import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { Raft } from './raft/raft.js';
 import { EntryType } from './raft/types.js';
+import type { WriteProbe } from './write-probe.js';
 
 /** Who waits for a proposal: a ring request of the host, or nobody (0) for the member's own proposals. */
 export interface Proposal {
@@ -36,9 +37,14 @@ export class Proposals {
   readonly #waiting = new Map<number, Proposal>();
   #unsent: Unsent[] = [];
   #counter: number;
+  /** Those that expired or whose client went away. */
+  failed = 0;
+  /** Follows some of them. */
+  readonly #probe: Pick<WriteProbe, 'begin'> | undefined;
 
   /** `startTimeMs`: Unix milliseconds of this start; makes ids of successive starts distinct. */
-  constructor(startTimeMs: number) {
+  constructor(startTimeMs: number, probe?: Pick<WriteProbe, 'begin'>) {
+    this.#probe = probe;
     this.#counter = (startTimeMs % 2 ** 40) * 256;
   }
 
@@ -57,6 +63,7 @@ export class Proposals {
     assert(!this.#waiting.has(counter), 'request ids are unique', { counter });
     this.#waiting.set(counter, proposal);
     this.#unsent.push({ counter, data });
+    if (proposal.requestId >= 0) this.#probe?.begin(counter, data, proposal.startedMs);
   }
 
   /** Offers everything unsent to Raft as one batch; what it does not take stays. */
@@ -79,6 +86,7 @@ export class Proposals {
     for (const [counter, proposal] of this.#waiting) {
       if (proposal.requestId !== requestId) continue;
       this.#waiting.delete(counter);
+      this.failed += 1;
       this.#unsent = this.#unsent.filter(unsent => unsent.counter !== counter);
       return;
     }
@@ -98,6 +106,7 @@ export class Proposals {
       // Insertion order is age order: the first that is young enough ends the scan.
       if (nowMs - proposal.startedMs < timeoutMs) break;
       this.#waiting.delete(counter);
+      this.failed += 1;
       const unsentAt = this.#unsent.findIndex(unsent => unsent.counter === counter);
       if (unsentAt !== -1) {
         this.#unsent.splice(unsentAt, 1);

@@ -46,6 +46,10 @@ export class Reads {
   #refused: Round[] = [];
   #confirmed: Confirmed[] = [];
   #nextContext: number;
+  /** Rounds that were not confirmed in time. */
+  slowRounds = 0;
+  /** Rounds that a change of the leader ended. */
+  failedRounds = 0;
 
   /**
    * `incarnation`: of this member's thread. Contexts of successive incarnations differ, because an answer to a question
@@ -114,6 +118,7 @@ export class Reads {
   /** A new leader is known: rounds asked of the former one will not be confirmed. */
   leaderChanged(visit: (read: Read) => void): void {
     const rounds = [...this.#asked.values()];
+    this.failedRounds += rounds.length;
     this.#asked.clear();
     for (const round of rounds) round.reads.forEach(visit);
   }
@@ -121,6 +126,7 @@ export class Reads {
   /** Ends rounds that were not confirmed within `timeoutMs`. */
   expire(nowMs: number, timeoutMs: number, visit: (read: Read, error: EtcdErrorCode) => void): void {
     const fail = (round: Round): void => {
+      this.slowRounds += 1;
       for (const read of round.reads) visit(read, ErrorCode.Timeout);
     };
     for (const [context, round] of this.#asked) {

@@ -10,6 +10,7 @@
 import { etcdVersion } from '../base/version.js';
 import { type Caller, SERVER_CALLER } from '../transport/caller.js';
 import type { MemberSettings } from '../transport/control.js';
+import { Histogram } from '../transport/metric-cells.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import {
@@ -29,6 +30,7 @@ import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import type { Reply } from './apply/reply.js';
 import { authProposal, isAuthMethod, loginReply, passwordFacts } from './auth-calls.js';
 import type { Callers } from './callers.js';
+import { CompactionPace } from './compaction-pace.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
 import type { Maintenance } from './maintenance.js';
@@ -58,11 +60,13 @@ export class Requests {
   readonly #ids: { cluster_id: bigint; member_id: bigint };
   /** Physical compactions whose records are not yet gone and committed. */
   #compactions: { readonly requestId: number; readonly revision: number }[] = [];
+  readonly #pace: CompactionPace;
   /** Hashes that are being computed. */
   readonly #hashes = new Map<number, { readonly revision: bigint }>();
 
   constructor(context: RequestContext) {
     this.#context = context;
+    this.#pace = new CompactionPace(context.open.cells);
     const { boot, identity } = context.open;
     this.#ids = { cluster_id: boot.clusterId, member_id: identity.id };
   }
@@ -122,7 +126,7 @@ export class Requests {
   /** A slice of background work and the answers that waited for it. Returns whether there is more to do. */
   background(recordsMax: number): boolean {
     const { state, raft } = this.#context.open;
-    const more = state.applier.background(recordsMax);
+    const more = this.#pace.step(state.applier, recordsMax);
     const done = this.#compactions.filter(({ revision }) => state.applier.compacted(revision));
     if (done.length === 0) return more;
     // A physical compaction is answered when it is on disk (etcd: after a backend commit).
@@ -337,12 +341,14 @@ export class Requests {
     const { host, open } = this.#context;
     const hash = { revision };
     this.#hashes.set(requestId, hash);
+    const beganMs = performance.now();
     const error = open.state.applier.hashKv(
       Number(revision),
       () => open.raft.term,
       response => {
         if (this.#hashes.get(requestId) !== hash) return;
         this.#hashes.delete(requestId);
+        open.cells.observe(Histogram.hashRevision, (performance.now() - beganMs) / 1_000);
         host.reply(requestId, revision < -BigInt(Number.MAX_SAFE_INTEGER) ? named(response, revision) : response);
       },
     );

@@ -9,6 +9,7 @@
  *
  * Invariants: every view is released: at the end, with its stream, and before the store it is of is closed.
  */
+import { Histogram } from '../transport/metric-cells.js';
 import { messageOverheadBytes, streamCreditBytes } from '../transport/stream-credit.js';
 import { encodeStateHead } from '../transport/tasks.js';
 import { EtcdErrorCode } from '../wire/errors.js';
@@ -22,6 +23,7 @@ const framesPerTurn = 2;
 const storageVersionDefault = '3.6.0';
 
 interface Outgoing {
+  readonly startedMs: number;
   readonly exporter: StateExporter;
   creditBytes: number;
 }
@@ -46,7 +48,7 @@ export class SnapshotStreams {
     const { appliedIndex, appliedTerm } = exporter;
     this.#host.log('info', 'sending database snapshot to client', { 'snapshot-index': appliedIndex });
     this.#host.message(streamId, encodeStateHead({ appliedIndex, appliedTerm, voters, learners, storageVersion }));
-    this.#outgoing.set(streamId, { exporter, creditBytes: streamCreditBytes });
+    this.#outgoing.set(streamId, { exporter, creditBytes: streamCreditBytes, startedMs: performance.now() });
   }
 
   credit(streamId: number, bytes: number): void {
@@ -89,6 +91,7 @@ export class SnapshotStreams {
     this.#outgoing.delete(streamId);
     if (frame === undefined) {
       outgoing.exporter.close();
+      this.#open.cells.observe(Histogram.backendSnapshot, (performance.now() - outgoing.startedMs) / 1_000);
       this.#ended(streamId, undefined);
       return;
     }

@@ -13,6 +13,7 @@
  * Invariants: pieces are taken strictly in order; a store becomes visible only after every piece of one transfer.
  */
 import { assert } from '../base/assert.js';
+import { Histogram, type MetricCells, PeerHistogram, PeerScalar } from '../transport/metric-cells.js';
 import type { PeerLinks } from './peer-links.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
 import type { MemberId, Message } from './raft/types.js';
@@ -37,18 +38,26 @@ interface Outgoing {
   acknowledged: number;
   lastSent: boolean;
   progressMs: number;
+  readonly startedMs: number;
 }
 
 /** The leader's side. At most one transfer to a member at a time. */
 export class SnapshotSender {
   readonly #links: PeerLinks;
+  readonly #cells: MetricCells;
   readonly #finished: (to: MemberId, ok: boolean) => void;
   readonly #outgoing = new Map<MemberId, Outgoing>();
   #nextTransferId: number;
 
   /** `finished` is told how each transfer ended: all pieces acknowledged, or given up. */
-  constructor(links: PeerLinks, firstTransferId: number, finished: (to: MemberId, ok: boolean) => void) {
+  constructor(
+    links: PeerLinks,
+    cells: MetricCells,
+    firstTransferId: number,
+    finished: (to: MemberId, ok: boolean) => void,
+  ) {
     this.#links = links;
+    this.#cells = cells;
     this.#nextTransferId = firstTransferId >>> 0;
     this.#finished = finished;
   }
@@ -66,7 +75,8 @@ export class SnapshotSender {
     assert(!this.#outgoing.has(message.to), 'one snapshot transfer to a member at a time');
     const transferId = this.#nextTransferId;
     this.#nextTransferId = (transferId + 1) >>> 0;
-    const counters = { sent: 0, acknowledged: 0, lastSent: false, progressMs: nowMs };
+    this.#count(message.to, PeerScalar.snapshotSendsInflight, 1);
+    const counters = { sent: 0, acknowledged: 0, lastSent: false, progressMs: nowMs, startedMs: nowMs };
     this.#outgoing.set(message.to, { message, transferId, exporter, held: undefined, ...counters });
   }
 
@@ -76,20 +86,24 @@ export class SnapshotSender {
     if (sequence !== (transfer.acknowledged & 0xffff)) return;
     transfer.acknowledged += 1;
     transfer.progressMs = nowMs;
-    if (transfer.lastSent && transfer.acknowledged === transfer.sent) this.#end(transfer, true);
+    if (transfer.lastSent && transfer.acknowledged === transfer.sent) this.#end(transfer, true, nowMs);
   }
 
   /** Sends what the windows allow and gives up what has stalled. */
   pump(nowMs: number): void {
     for (const transfer of this.#outgoing.values()) {
-      if (nowMs - transfer.progressMs > stallMs) this.#end(transfer, false);
+      if (nowMs - transfer.progressMs > stallMs) this.#end(transfer, false, nowMs);
       else this.#fill(transfer);
     }
   }
 
   /** This member no longer leads: its transfers are void. */
   abandon(): void {
-    for (const transfer of this.#outgoing.values()) transfer.exporter.close();
+    for (const transfer of this.#outgoing.values()) {
+      transfer.exporter.close();
+      this.#count(transfer.message.to, PeerScalar.snapshotSendsInflight, -1);
+      this.#count(transfer.message.to, PeerScalar.snapshotSendFailures, 1);
+    }
     this.#outgoing.clear();
   }
 
@@ -114,10 +128,19 @@ export class SnapshotSender {
       : withKind(Piece.state, chunk);
   }
 
-  #end(transfer: Outgoing, ok: boolean): void {
-    transfer.exporter.close();
-    this.#outgoing.delete(transfer.message.to);
-    this.#finished(transfer.message.to, ok);
+  #end({ exporter, message, startedMs }: Outgoing, ok: boolean, nowMs: number): void {
+    exporter.close();
+    this.#outgoing.delete(message.to);
+    this.#count(message.to, PeerScalar.snapshotSendsInflight, -1);
+    this.#count(message.to, ok ? PeerScalar.snapshotsSent : PeerScalar.snapshotSendFailures, 1);
+    const at = this.#links.cellsOf(message.to);
+    if (ok && at !== undefined) this.#cells.observe(PeerHistogram.snapshotSend, (nowMs - startedMs) / 1_000, at);
+    this.#finished(message.to, ok);
+  }
+
+  #count(to: MemberId, cell: number, amount: number): void {
+    const at = this.#links.cellsOf(to);
+    if (at !== undefined) this.#cells.add(at + cell, amount);
   }
 }
 
@@ -130,12 +153,17 @@ export interface ReceivedSnapshot {
 /** The follower's side. A new transfer replaces one that is under way. */
 export class SnapshotReceiver {
   readonly #createImporter: () => StateImporter;
+  readonly #cells: MetricCells;
+  /** Of the member that sends; undefined without one. */
+  #cellsAt: number | undefined;
+  #startedMs = 0;
   #importer: StateImporter | undefined;
   #from: MemberId = 0n;
   #transferId = 0;
   #nextSequence = 0;
 
-  constructor(createImporter: () => StateImporter) {
+  constructor(createImporter: () => StateImporter, cells: MetricCells) {
+    this.#cells = cells;
     this.#createImporter = createImporter;
   }
 
@@ -152,8 +180,12 @@ export class SnapshotReceiver {
     const fresh = from !== this.#from || transferId !== this.#transferId;
     if (fresh) {
       if (sequence !== 0 || payload[0] !== Piece.state) return { acknowledge: false };
+      if (this.#importer !== undefined) this.#failed();
       this.#importer?.abandon();
       this.#importer = this.#createImporter();
+      this.#startedMs = performance.now();
+      this.#cellsAt = this.#cells.takePeer(from);
+      this.#count(PeerScalar.snapshotReceivesInflight, 1);
       this.#from = from;
       this.#transferId = transferId;
       this.#nextSequence = 0;
@@ -166,16 +198,38 @@ export class SnapshotReceiver {
         importer.write(payload.subarray(1));
         return { acknowledge: true };
       }
+      const finishMs = performance.now();
       importer.finish();
+      this.#succeeded(finishMs);
     } catch (error) {
       // A damaged piece ends this transfer (the sender will notice and start another), never the member.
       if (!(error instanceof StorageError) || error.kind !== StorageErrorKind.Corrupt) throw error;
       importer.abandon();
+      this.#failed();
       this.#importer = undefined;
       return { acknowledge: false };
     }
     this.#importer = undefined;
     return { acknowledge: true, received: { message: decodeMessage(payload.subarray(1)), importer } };
+  }
+
+  #succeeded(finishMs: number): void {
+    const nowMs = performance.now();
+    const seconds = (nowMs - this.#startedMs) / 1_000;
+    this.#count(PeerScalar.snapshotReceivesInflight, -1);
+    this.#count(PeerScalar.snapshotsReceived, 1);
+    this.#cells.observe(Histogram.dbSnapshotFsync, (nowMs - finishMs) / 1_000);
+    this.#cells.observe(Histogram.dbSnapshotSave, seconds);
+    if (this.#cellsAt !== undefined) this.#cells.observe(PeerHistogram.snapshotReceive, seconds, this.#cellsAt);
+  }
+
+  #failed(): void {
+    this.#count(PeerScalar.snapshotReceivesInflight, -1);
+    this.#count(PeerScalar.snapshotReceiveFailures, 1);
+  }
+
+  #count(cell: number, amount: number): void {
+    if (this.#cellsAt !== undefined) this.#cells.add(this.#cellsAt + cell, amount);
   }
 }
 

@@ -17,6 +17,8 @@ export const Cell = {
   publishedAttributes: 4,
   /** The cluster version as major * 1000 + minor; 0 until it is decided. */
   clusterVersion: 12,
+  /** 1: calls need a user. */
+  authEnabled: 15,
   count: 16,
 } as const;
 
@@ -59,6 +61,9 @@ export interface MemberIdentity {
 
 /** What a request or a watch response may weigh on the wire beyond --max-request-bytes (etcd: grpcOverheadBytes). */
 export const grpcOverheadBytes = 512 * 1024;
+
+/** What 0 means as --quota-backend-bytes. */
+export const quotaBytesDefault = 2 * 1024 * 1024 * 1024;
 
 /** The settings every member thread gets; names and defaults as etcd's flags (server-config). */
 export interface MemberSettings {
@@ -119,6 +124,8 @@ export interface MemberBoot {
   readonly doorbell: DoorbellBuffer;
   readonly hostDoorbell: DoorbellBuffer;
   readonly cells: SharedArrayBuffer;
+  /** This start's MetricCells. */
+  readonly metrics: SharedArrayBuffer;
   readonly fromHost: LinkBuffers;
   readonly toHost: LinkBuffers;
   /** The other members of now; later ones come by `connect`. */

@@ -24,10 +24,14 @@
  * undefined must by itself let its event loop have a turn now and then.
  */
 import { assert } from '../base/assert.js';
+import { sharedClockMs } from './clock.js';
 
 const AWAKE = 0;
 const ARMED = 1;
 const RUNG = 2;
+
+/** Where, in Float64s, the ringer that wakes the owner leaves the time (sharedClockMs). */
+const RUNG_AT = 1;
 
 /** Node's timers cannot wait longer (24 days). */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
@@ -49,9 +53,12 @@ export interface DoorbellOptions {
 
 export class Doorbell {
   readonly #cell: Int32Array;
+  readonly #times: Float64Array;
   readonly #spinsMax: number;
   /** V8 holds a waiter on the cell and will call #notified, now or later. */
   #waiter = false;
+  /** The last wait was ended by a ring. */
+  #rung = false;
   /** Resolves the promise wait() handed out; undefined while the owner is awake. */
   #resolve: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -62,6 +69,7 @@ export class Doorbell {
   /** A view on the cell: the owner uses it to wait, any number of others to ring. */
   constructor(buffer: DoorbellBuffer, options: DoorbellOptions = {}) {
     this.#cell = new Int32Array(buffer.memory);
+    this.#times = new Float64Array(buffer.memory);
     this.#spinsMax = options.spinsMax ?? 0;
   }
 
@@ -73,7 +81,11 @@ export class Doorbell {
       if (state === RUNG) return;
       // Compared, so that of several ringers one notifies; a failure means that the state moved on, and we look again.
       if (Atomics.compareExchange(this.#cell, 0, state, RUNG) !== state) continue;
-      if (state === ARMED) Atomics.notify(this.#cell, 0);
+      if (state === ARMED) {
+        // The others see RUNG by now: nobody else writes it until the owner sleeps again.
+        this.#times[RUNG_AT] = sharedClockMs();
+        Atomics.notify(this.#cell, 0);
+      }
       return;
     }
   }
@@ -104,6 +116,17 @@ export class Doorbell {
     });
   }
 
+  /**
+   * For the owner only: how long ago the ring was that ended its last wait; undefined when something else ended it. Asked
+   * once for each wait.
+   */
+  takeLatencyMs(): number | undefined {
+    const rungMs = this.#times[RUNG_AT] as number;
+    if (!this.#rung || rungMs === 0) return undefined;
+    this.#rung = false;
+    return Math.max(0, sharedClockMs() - rungMs);
+  }
+
   /** Ends a wait of the owner, from its own thread, without a trip through the shared cell. */
   wake(): void {
     const resolve = this.#resolve;
@@ -128,6 +151,7 @@ export class Doorbell {
 
   readonly #notified = (): void => {
     this.#waiter = false;
+    this.#rung = this.#resolve !== undefined;
     this.wake();
   };
 

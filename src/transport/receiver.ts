@@ -79,6 +79,7 @@ export class Receiver {
   #lossy: Assembly | undefined;
   #lossless: Assembly | undefined;
   #draining = false;
+  #consumedBytes = 0;
   #staleRecords = 0;
   #abandonedMessages = 0;
 
@@ -104,6 +105,11 @@ export class Receiver {
     // Atomic, and before the skipped room is given back: what the producer sends from now on is for this incarnation.
     Atomics.store(this.#control, CELL_CONSUMER_INCARNATION, incarnation);
     this.#release();
+  }
+
+  /** Bytes that were taken from the ring, as the sender counts them. */
+  get consumedBytes(): number {
+    return this.#consumedBytes;
   }
 
   /** Records dropped because their producer or their addressee is gone. */
@@ -257,6 +263,7 @@ export class Receiver {
   #storeHead(): void {
     // Atomic: all reads of the records before it are done, so the producer may write over them.
     Atomics.store(this.#control, CELL_HEAD, this.#head);
+    this.#consumedBytes += (this.#head - this.#released) | 0;
     this.#released = this.#head;
   }
 }

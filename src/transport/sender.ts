@@ -72,6 +72,7 @@ export class Sender {
   /** The first message of #backlog that is not in the ring. */
   #backlogFront = 0;
   #backlogBytes = 0;
+  #publishedBytes = 0;
   #droppedMessages = 0;
   #abandonedMessages = 0;
 
@@ -101,6 +102,11 @@ export class Sender {
   /** Bytes that wait in memory for room in the ring; a caller that can push back does so when it grows. */
   get backlogBytes(): number {
     return this.#backlogBytes;
+  }
+
+  /** Bytes that went through the ring, records' heads and padding among them. */
+  get publishedBytes(): number {
+    return this.#publishedBytes;
   }
 
   /** Messages that trySend refused. */
@@ -327,6 +333,7 @@ export class Sender {
     if (this.#tail === this.#published) return;
     // Atomic: everything written before it, headers and payloads, is visible to whoever reads this tail.
     Atomics.store(this.#control, CELL_TAIL, this.#tail);
+    this.#publishedBytes += (this.#tail - this.#published) | 0;
     this.#published = this.#tail;
     this.#doorbell.ring();
   }

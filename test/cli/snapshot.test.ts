@@ -27,7 +27,7 @@ const refusals: [args: string[], words: RegExp][] = [
   [['save', join(base, 'none', 'a.db')], /cannot write .*ENOENT/],
   [['save', join(base, 'a.db'), '--endpoints', '127.0.0.1:1'], /cannot save .*no connection to 127\.0\.0\.1:1/],
   [['save', join(base, 'a.db'), '--endpoints', 'no endpoint'], /cannot save .*not an endpoint/],
-  [['save', join(base, 'a.db'), '--cacert', join(base, 'none')], /cannot read .*none: ENOENT/],
+  [['save', join(base, 'a.db'), '--cacert', join(base, 'none')], /--cacert: cannot read .*none: ENOENT/],
   [['restore'], /snapshot restore takes one file/],
   [['restore', 'a.db', '--members', '0'], /--members must be a whole number from 1 to 7, not 0/],
   [['restore', 'a.db', '--members', '8'], /not 8/],

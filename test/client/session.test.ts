@@ -59,6 +59,7 @@ test('where auth is off calls go without a token, until the server asks who they
 test('only what is said of the token is a refusal of the login', () => {
   const { session } = staged();
   assert.ok(session.isRefusal(tableError(EtcdErrorCode.AuthOldRevision), ''));
-  assert.ok(!session.isRefusal(tableError(EtcdErrorCode.PermissionDenied), ''));
+  assert.ok(!session.isRefusal(tableError(EtcdErrorCode.PermissionDenied), 'a.1'));
+  assert.ok(session.isRefusal(tableError(EtcdErrorCode.PermissionDenied), noToken), 'of a certificate, then');
   assert.ok(!session.isRefusal(new EtcdError(16, 'something else'), ''));
 });

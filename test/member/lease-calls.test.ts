@@ -14,6 +14,7 @@ import type { OpenMember } from '../../src/member/open.js';
 import { PeerCalls } from '../../src/member/peer-calls.js';
 import type { PeerLinks } from '../../src/member/peer-links.js';
 import type { Read, Reads } from '../../src/member/reads.js';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { EtcdErrorCode, etcdErrorName } from '../../src/wire/errors.js';
 import { ResponseHeaderTemplate } from '../../src/wire/header.js';
 import { Method } from '../../src/wire/methods.js';
@@ -71,6 +72,7 @@ class Stage {
       calls: this.calls,
       reads: { add: (read: Read) => this.reads.push(read) } as unknown as Reads,
       open: {
+        cells: new MetricCells(),
         raft: this.raft,
         state: { applier: { lessor: this.lessor, currentRevision: 1 } },
       } as unknown as OpenMember,

@@ -6,6 +6,7 @@ import { Lessor } from '../../src/member/lease/lessor.js';
 import { LeaseExpiry } from '../../src/member/lease-expiry.js';
 import type { OpenMember } from '../../src/member/open.js';
 import { Proposals } from '../../src/member/proposals.js';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { decodeInternalRequest, InternalField, newInternalRequest } from '../../src/wire/internal.js';
 import { decode } from '../../src/wire/schema.js';
 import { MemoryStateStore } from '../support/memory-state-store.js';
@@ -22,6 +23,7 @@ class Stage {
 
   constructor(leaseCheckpointIntervalMs = 0) {
     const open = {
+      cells: new MetricCells(),
       raft: this.raft,
       state: { applier: { lessor: this.lessor, auth: this.auth } },
       boot: { settings: { electionTimeoutMs, leaseCheckpointIntervalMs } },

@@ -11,6 +11,7 @@ import { StateStore } from '../../src/member/store/state-store.js';
 import { visitTuple } from '../../src/member/transfer/content.js';
 import { FRAME_BYTES_MAX } from '../../src/member/transfer/exporter.js';
 import { TupleStream } from '../../src/member/transfer/tuples.js';
+import { MetricCells } from '../../src/transport/metric-cells.js';
 import { messageOverheadBytes } from '../../src/transport/stream-credit.js';
 import { decodeStateHead } from '../../src/transport/tasks.js';
 import { EtcdErrorCode } from '../../src/wire/errors.js';
@@ -33,6 +34,7 @@ async function stage(t: Parameters<typeof temporaryDirectory>[0]) {
     log: () => {},
   } as unknown as HostLink;
   const open = {
+    cells: new MetricCells(),
     state: { store, members: { clusterVersion: '3.6.0' } },
     log: {
       metadataAt: (index: number) => ({ index, term: 3, confState: { voters: [2n ** 63n, 7n], learners: [9n] } }),

@@ -57,6 +57,8 @@ export interface StartEtcdOptions {
   readonly parentDirectory?: string;
   /** Further server flags, the same for every member. */
   readonly flags?: readonly string[];
+  /** Flags that set up TLS for clients; with them the client URLs are https. */
+  readonly tls?: readonly string[] | undefined;
 }
 
 const run = promisify(execFile);
@@ -151,7 +153,7 @@ async function startOnce(binaries: EtcdBinaries, options: StartEtcdOptions): Pro
   }));
   const initialCluster = plans.map(plan => `${plan.name}=${plan.peerUrl}`).join(',');
   const start = (plan: MemberPlan) => {
-    const flags = serverFlags(plan, initialCluster, options.flags ?? []);
+    const flags = serverFlags(plan, initialCluster, options);
     return startServer(`etcd ${binaries.version} ${plan.name}`, binaries.server, flags, isReady);
   };
   const outcomes = await Promise.allSettled(plans.map(start));
@@ -181,16 +183,18 @@ async function startOnce(binaries: EtcdBinaries, options: StartEtcdOptions): Pro
 
 /** Both releases print this once the member has joined a cluster that has a leader and listens for clients. */
 function isReady(line: string): true | undefined {
-  return line.includes('serving client traffic insecurely') || undefined;
+  return /serving client traffic (in)?securely/.test(line) || undefined;
 }
 
-function serverFlags(plan: MemberPlan, initialCluster: string, further: readonly string[]): string[] {
+function serverFlags(plan: MemberPlan, initialCluster: string, { flags = [], tls }: StartEtcdOptions): string[] {
+  const url = `${tls === undefined ? 'http' : 'https'}://${plan.endpoint}`;
   return [
     ...['--name', plan.name, '--data-dir', plan.dataDirectory, '--logger', 'zap'],
-    ...['--listen-client-urls', `http://${plan.endpoint}`, '--advertise-client-urls', `http://${plan.endpoint}`],
+    ...['--listen-client-urls', url, '--advertise-client-urls', url],
     ...['--listen-peer-urls', plan.peerUrl, '--initial-advertise-peer-urls', plan.peerUrl],
     ...['--initial-cluster', initialCluster, '--initial-cluster-token', initialCluster],
-    ...further,
+    ...flags,
+    ...(tls ?? []),
   ];
 }
 

@@ -16,6 +16,7 @@ import {
   encodeInternalRequest,
   InternalField,
   newInternalRequest,
+  type RequestIdentity,
 } from '../../src/wire/internal.js';
 import { decodeDeleteRangeRequest, decodePutRequest, decodeRangeRequest } from '../../src/wire/kv.js';
 import { decodeTxnRequest } from '../../src/wire/txn.js';
@@ -93,8 +94,9 @@ export class KvSubject<Store extends SubjectStore = SubjectStore> {
     return this.propose(fields[method], body, wanted);
   }
 
-  propose(field: InternalField, body: Uint8Array, wanted = true): Reply | undefined {
-    const data = encodeInternalRequest(field, body, 1, this.log.length + 1);
+  /** `identity`: who asks, as the entry's header says. */
+  propose(field: InternalField, body: Uint8Array, wanted = true, identity?: RequestIdentity): Reply | undefined {
+    const data = encodeInternalRequest(field, body, 1, this.log.length + 1, identity);
     const entry: Entry = { type: 0, term: subjectTerm, index: this.log.length + 1, data };
     this.log.push(entry);
     return applyEntry(this.applier, entry, wanted);

@@ -51,7 +51,10 @@ export interface FieldDefaults {
     readonly options: Readonly<Record<string, { readonly text: string; readonly color: string }>>;
   }[];
   readonly thresholds: { readonly steps: readonly { readonly color: string; readonly value: number | null }[] };
-  readonly custom?: { readonly stacking?: { readonly mode: string }; readonly scaleDistribution?: { type: string } };
+  readonly custom?: {
+    readonly stacking?: { readonly mode: string };
+    readonly thresholdsStyle?: { readonly mode: string };
+  };
 }
 
 export interface Dashboard {

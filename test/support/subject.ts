@@ -26,6 +26,8 @@ export interface SubjectOptions {
   readonly parentDirectory?: string;
   /** Further flags of kvorum's command. */
   readonly kvorumFlags?: readonly string[];
+  /** Flags that set up TLS for clients, the same for both; with them the client URLs are https. */
+  readonly tls?: readonly string[] | undefined;
 }
 
 /** Starts a cluster and resolves when it serves clients. */
@@ -53,11 +55,19 @@ export async function startSubjects(families: readonly Family[], options: Subjec
 
 async function startKvorum(options: SubjectOptions): Promise<Subject> {
   const directory = await ownDirectory('kvorum-', options.parentDirectory);
-  const urls = Array.from({ length: options.members }, () => 'http://127.0.0.1:0').join(',');
+  const scheme = options.tls === undefined ? 'http' : 'https';
+  const urls = Array.from({ length: options.members }, () => `${scheme}://127.0.0.1:0`).join(',');
   const storage =
     options.parentDirectory === undefined ? ['--ephemeral'] : ['--data-dir', join(directory.path, 'data')];
   const command = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-  const flags = [command, '--listen-client-urls', urls, ...storage, ...(options.kvorumFlags ?? [])];
+  const flags = [
+    command,
+    '--listen-client-urls',
+    urls,
+    ...storage,
+    ...(options.kvorumFlags ?? []),
+    ...(options.tls ?? []),
+  ];
   // Killed, it cannot remove its ephemeral data: that lies in a directory which is removed.
   const variables = { TMPDIR: directory.path };
   const { server, ready } = await startServer('kvorum', process.execPath, flags, endpointsOfReadyLine, variables);
@@ -72,5 +82,5 @@ async function startKvorum(options: SubjectOptions): Promise<Subject> {
 function endpointsOfReadyLine(line: string): string[] | undefined {
   if (!line.includes('"ready to serve client requests"')) return undefined;
   const { members } = JSON.parse(line) as { members: { endpoint: string }[] };
-  return members.map(member => member.endpoint.replace('http://', ''));
+  return members.map(member => member.endpoint.replace(/^https?:\/\//, ''));
 }

@@ -39,7 +39,7 @@ const jsonType: HeaderPair = ['Content-Type', 'application/json'];
 const forwardedType: HeaderPair = ['Grpc-Metadata-Content-Type', 'application/grpc'];
 
 /** The JSON of a message may take this many times its bytes: base64, field names, white space. */
-export const jsonExpansionMax = 4;
+export const jsonExpansionMax = 2;
 
 const timerMsMax = 2 ** 31 - 1;
 
@@ -193,6 +193,14 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
     const max = this.#context.receiveBytesMax;
     const text = `grpc: received message larger than max (${length} vs. ${max})`;
     this.#fail(GrpcCode.ResourceExhausted, text, 'protocol');
+  }
+
+  onTooMany(marks: number): void {
+    this.#fail(
+      GrpcCode.ResourceExhausted,
+      `kvorum: JSON of more than ${marks} brackets, colons and commas`,
+      'protocol',
+    );
   }
 
   onOther(character: string): void {

@@ -13,6 +13,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Peer } from '../grpc/call.js';
+import { peerCommonName } from '../tls/peer-certificate.js';
 import { BodyGate } from './body-gate.js';
 import { type BodyListener, drainBytes, type Exchange, type HeaderPair } from './exchange.js';
 
@@ -25,18 +26,43 @@ export interface Http1Handler {
 
 /** How long a request's head may take. */
 const headersTimeoutMs = 10_000;
+/** How often that is looked at. */
+const headersCheckMs = 1_000;
+
+/** How long a client may take to read why its head was refused. */
+const lingerTimeoutMs = 1_000;
+
+/** What node:http finds wrong with a head, as a status. */
+const refusals: ReadonlyMap<string, string> = new Map([
+  ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
+  ['HPE_CHUNK_EXTENSIONS_OVERFLOW', '413 Payload Too Large'],
+  ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
+]);
 
 /** Makes the server; emit 'connection' on it to hand a socket over. */
 export function createHttp1(handler: Http1Handler): Server {
-  const server = createServer({ requestTimeout: 0, headersTimeout: headersTimeoutMs }, (request, response) =>
-    handler.accept(new Http1Exchange(request, response)),
+  const server = createServer(
+    { requestTimeout: 0, headersTimeout: headersTimeoutMs, connectionsCheckingInterval: headersCheckMs },
+    (request, response) => handler.accept(new Http1Exchange(request, response)),
   );
   server.on('upgrade', (request: IncomingMessage, duplex: Duplex, head: Buffer) => {
     const socket = duplex as Socket;
     if (!handler.upgrade(request, socket, head)) beginAnew(server, request, socket, head);
   });
-  server.on('clientError', (_error, socket) => socket.destroy());
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error.code ?? '', socket as Socket));
   return server;
+}
+
+/** Says what was wrong with a head that is no request, if anybody still listens; the connection ends. */
+function refuse(code: string, socket: Socket): void {
+  if (socket.destroyed || !socket.writable || socket.bytesWritten > 0) {
+    socket.destroy(); // an answer may have begun: another head would be a part of it
+    return;
+  }
+  const status = refusals.get(code) ?? '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  const timeout = setTimeout(() => socket.destroy(), lingerTimeoutMs);
+  socket.once('close', () => clearTimeout(timeout));
 }
 
 /** The request's fields, names in lower case. */
@@ -50,7 +76,8 @@ export function headersOf(request: IncomingMessage): HeaderPair[] {
 
 /** Who sits at the other end of a socket. */
 export function peerOf(socket: Socket): Peer {
-  return { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName: undefined };
+  const commonName = peerCommonName(socket);
+  return { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName };
 }
 
 function beginAnew(server: Server, request: IncomingMessage, socket: Socket, head: Buffer): void {

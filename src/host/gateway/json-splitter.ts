@@ -4,6 +4,10 @@
  *     whole in the chunk -> handed on where it lies
  *     cut by the chunk   -> collected, up to `bytesMax`
  *
+ * It also bounds what reading an object may cost, for that holds up everybody: its length, and its marks, which are the
+ * brackets, colons and commas outside strings. 32768 marks are four thousand puts in one transaction, or some
+ * milliseconds of the main thread.
+ *
  * It only finds where an object ends: it counts brackets outside strings. Whether the object is JSON is its reader's
  * business. Structural characters are ASCII, so UTF-8 needs no decoding for that.
  */
@@ -12,6 +16,8 @@ export interface ObjectSink {
   onObject(bytes: Uint8Array): boolean;
   /** An object is longer than allowed: `length` so far. Nothing further is read. */
   onTooLarge(length: number): void;
+  /** An object has more than so many marks. Nothing further is read. */
+  onTooMany(marksMax: number): void;
   /** Something else than an object begins with this character. Nothing further is read. */
   onOther(character: string): void;
 }
@@ -19,6 +25,9 @@ export interface ObjectSink {
 const nothing = new Uint8Array(0);
 const quote = 0x22;
 const backslash = 0x5c;
+const comma = 0x2c;
+const colon = 0x3a;
+const marksMax = 32_768;
 
 export class JsonSplitter {
   readonly #bytesMax: number;
@@ -26,6 +35,8 @@ export class JsonSplitter {
   #held: Uint8Array = nothing;
   #heldLength = 0;
   #depth = 0;
+  /** Brackets, colons and commas of the object so far. */
+  #marks = 0;
   #inString = false;
   /** The next byte is escaped. */
   #escaped = false;
@@ -50,8 +61,10 @@ export class JsonSplitter {
         if (start === bytes.length) return;
         if (bytes[start] !== 0x7b) return sink.onOther(String.fromCharCode(bytes[start]!));
         at = start;
+        this.#marks = 0;
       }
       at = this.#scan(bytes, at);
+      if (this.#marks > marksMax) return sink.onTooMany(marksMax);
       const length = this.#heldLength + at - start;
       if (length > this.#bytesMax) return sink.onTooLarge(length);
       if (this.#depth > 0) return this.#hold(bytes.subarray(start, at));
@@ -69,8 +82,11 @@ export class JsonSplitter {
         else if (byte === backslash) this.#escaped = true;
         else if (byte === quote) this.#inString = false;
       } else if (byte === quote) this.#inString = true;
-      else if (byte === 0x7b || byte === 0x5b) this.#depth += 1;
-      else if (byte === 0x7d || byte === 0x5d) {
+      else if (byte === comma || byte === colon) this.#marks += 1;
+      else if (byte === 0x7b || byte === 0x5b) {
+        this.#depth += 1;
+        this.#marks += 1;
+      } else if (byte === 0x7d || byte === 0x5d) {
         this.#depth -= 1;
         if (this.#depth === 0) return at + 1;
       }

@@ -9,6 +9,7 @@ import type { HeaderSet } from '../http2/hpack/encoder.js';
 import type { HeaderField } from '../http2/hpack/field.js';
 import type { RequestHead } from '../http2/request-head.js';
 import type { Metadata } from './call.js';
+import { type CountedMethod, countedMethod } from './counts.js';
 import { encodingRefusal, httpRefusal } from './status.js';
 import { parseTimeout } from './timeout.js';
 
@@ -19,6 +20,9 @@ export interface CallHead {
   readonly deadlineMs: number | undefined;
   /** The client compresses its messages with gzip, and is answered in kind. */
   readonly gzip: boolean;
+  /** How it is counted. */
+  readonly counted: CountedMethod;
+  readonly clientVersion: string;
 }
 
 /** Reads a head. A HeaderSet is the whole response to a request that is no call. */
@@ -51,7 +55,11 @@ function parse(head: RequestHead): CallHead | HeaderSet {
   }
   const encoding = metadata.get('grpc-encoding') ?? 'identity';
   if (encoding !== 'identity' && encoding !== 'gzip') return encodingRefusal(encoding);
-  return { path: head.path, metadata, deadlineMs, gzip: encoding === 'gzip' };
+  return {
+    ...{ path: head.path, metadata, deadlineMs, gzip: encoding === 'gzip' },
+    counted: countedMethod(head.path),
+    clientVersion: metadata.get('client-api-version') ?? 'unknown',
+  };
 }
 
 /** `application/grpc`, alone or followed by `+format` or `;parameters`. */

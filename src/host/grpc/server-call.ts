@@ -17,8 +17,11 @@ import type { HeaderField } from '../http2/hpack/field.js';
 import type { RequestHead } from '../http2/request-head.js';
 import type { ResetCause, Stream, StreamReceiver } from '../http2/stream.js';
 import type { Call, CallListener, CancelReason, Metadata, Peer, Service } from './call.js';
+import { cancelCode } from './counted-call.js';
+import type { GrpcCounts } from './counts.js';
 import type { DeadlineEntry, Deadlines } from './deadlines.js';
 import { pack, unpack } from './gzip.js';
+import type { HeldBytes } from './held-bytes.js';
 import { MessageReader, type MessageSink, prefixBytes } from './message-reader.js';
 import { type CallHead, isPlain, readHead } from './request.js';
 import { responseHeaders, responseHeadersGzip, trailers, trailersOk, trailersOnly } from './status.js';
@@ -33,6 +36,7 @@ export interface CallContext {
   readonly receiveBytesMax: number;
   /** Takes requests that are no gRPC calls; undefined: they are refused. */
   readonly acceptPlain?: PlainAcceptor | undefined;
+  readonly counts: GrpcCounts;
 }
 
 /** Serves a request that is plain HTTP. */
@@ -49,16 +53,22 @@ const starts = Array.from({ length: start.length - prefixBytes + 1 }, (_, bytes)
   start.subarray(0, prefixBytes + bytes),
 );
 
+/** Who sits at the other end of a connection, and what it holds. */
+export interface Client {
+  readonly peer: Peer;
+  readonly held: HeldBytes;
+}
+
 /** Makes a call of a request and hands it to the service, or refuses a request that is none. */
-export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, peer: Peer): StreamReceiver {
+export function acceptCall(context: CallContext, stream: Stream, head: RequestHead, client: Client): StreamReceiver {
   const callHead = readHead(head);
   if (callHead instanceof HeaderSet) {
-    if (context.acceptPlain !== undefined && isPlain(head)) return context.acceptPlain(stream, head, peer);
+    if (context.acceptPlain !== undefined && isPlain(head)) return context.acceptPlain(stream, head, client.peer);
     stream.sendHeaders(callHead, true);
     stream.release();
     return deafReceiver;
   }
-  const call = new ServerCall(context, stream, callHead, peer);
+  const call = new ServerCall(context, stream, callHead, client);
   call.start();
   return call;
 }
@@ -80,17 +90,19 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   #listener: CallListener | undefined = undefined;
   #state: CallState = CallState.Running;
   #headersSent = false;
+  readonly #begunMs: number;
 
   deadlineTick = 0;
   deadlineNext: DeadlineEntry | undefined = undefined;
   deadlinePrevious: DeadlineEntry | undefined = undefined;
 
-  constructor(context: CallContext, stream: Stream, head: CallHead, peer: Peer) {
+  constructor(context: CallContext, stream: Stream, head: CallHead, { peer, held }: Client) {
     this.#context = context;
     this.#stream = stream;
     this.#head = head;
     this.peer = peer;
-    this.#reader = new MessageReader(context.receiveBytesMax);
+    this.#reader = new MessageReader(context.receiveBytesMax, held);
+    this.#begunMs = context.counts.begin(head.counted, head.clientVersion);
   }
 
   /** Hands the call to the service. */
@@ -119,7 +131,8 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   }
 
   reply(message: Uint8Array, given = false): void {
-    if (!this.#mayEnd()) return;
+    if (!this.#mayEnd(GrpcCode.Ok)) return;
+    this.#context.counts.messageSent(this.#head.counted.slot, message.length);
     if (this.#headersSent || this.#head.gzip) {
       this.#send(message, given);
       this.#stream.end(trailersOk);
@@ -131,11 +144,14 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   }
 
   sendMessage(message: Uint8Array, given = false, head?: Uint8Array): boolean {
-    return this.#state === CallState.Running && this.#send(message, given, head);
+    if (this.#state !== CallState.Running) return false;
+    this.#context.counts.messageSent(this.#head.counted.slot, message.length + (head?.length ?? 0));
+    return this.#send(message, given, head);
   }
 
   end(code: number, text: string): void {
-    if (!this.#mayEnd()) return;
+    if (!this.#mayEnd(code)) return;
+    if (code !== GrpcCode.Ok) this.#context.counts.refused(this.#head.counted.slot, text);
     this.#sendStatus(code, text);
     this.#stream.release();
   }
@@ -164,7 +180,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
 
   onMessage(flag: number, bytes: Uint8Array, from: number, to: number): boolean {
     const message = bytes.subarray(from, to);
-    if (flag === 0) this.#listener?.message(message);
+    if (flag === 0) this.#received(message);
     else this.#compressed(flag, message);
     return this.#state === CallState.Running;
   }
@@ -172,6 +188,10 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   onTooLarge(length: number): void {
     const max = this.#context.receiveBytesMax;
     this.#refuse(GrpcCode.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${max})`);
+  }
+
+  onNoRoom(): void {
+    this.#refuse(GrpcCode.ResourceExhausted, 'kvorum: too many unfinished messages');
   }
 
   /** The wheel's word (DeadlineEntry). */
@@ -183,26 +203,38 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
 
   // -------------------------------------------------------------------------------------------------------------------
 
+  #received(message: Uint8Array): void {
+    this.#context.counts.messageReceived(this.#head.counted.slot, message.length);
+    this.#listener?.message(message);
+  }
+
   /** Ends the call for the service. False: it had ended, and its handler has now stopped. */
-  #mayEnd(): boolean {
+  #mayEnd(code: number): boolean {
     if (this.#state === CallState.Cancelled) this.#stream.release();
     if (this.#state !== CallState.Running) return false;
     this.#state = CallState.Ended;
+    this.#context.counts.end(this.#head.counted.slot, code, this.#begunMs);
     this.#context.deadlines.remove(this);
+    this.#reader.drop();
     return true;
   }
 
-  #cancel(reason: CancelReason): void {
+  #cancel(reason: CancelReason, code: number = cancelCode(reason)): void {
     if (this.#state !== CallState.Running) return;
     this.#state = CallState.Cancelled;
+    const { counts } = this.#context;
+    counts.end(this.#head.counted.slot, code, this.#begunMs);
+    if (reason === 'protocol') counts.streamFailed({ path: this.path, direction: 'receive' });
+    if (reason === 'slow-reader') counts.streamFailed({ path: this.path, direction: 'send' });
     this.#context.deadlines.remove(this);
+    this.#reader.drop();
     this.#listener?.cancel(reason);
   }
 
   /** Ends the call over something that the client sent. */
   #refuse(code: number, text: string): void {
     this.#sendStatus(code, text);
-    this.#cancel('protocol');
+    this.#cancel('protocol', code);
   }
 
   #sendStatus(code: number, text: string): void {
@@ -240,7 +272,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
       const text = `grpc: received message after decompression larger than max ${max}`;
       return this.#refuse(GrpcCode.ResourceExhausted, text);
     }
-    if (unpacked instanceof Uint8Array) this.#listener?.message(unpacked);
+    if (unpacked instanceof Uint8Array) this.#received(unpacked);
     else this.#refuse(GrpcCode.Internal, `grpc: failed to decompress the received message: ${unpacked.error}`);
   }
 }

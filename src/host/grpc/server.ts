@@ -6,9 +6,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type Http2Limits, http2LimitsDefault } from '../http2/limits.js';
 import { Http2Listener } from '../http2/socket.js';
-import type { Peer, Service } from './call.js';
+import type { Service } from './call.js';
+import { GrpcCounts } from './counts.js';
 import { Deadlines } from './deadlines.js';
-import { acceptCall, type CallContext, type PlainAcceptor } from './server-call.js';
+import { HeldBytes } from './held-bytes.js';
+import { acceptCall, type CallContext, type Client, type PlainAcceptor } from './server-call.js';
 
 export interface GrpcListenerOptions {
   readonly service: Service;
@@ -19,6 +21,8 @@ export interface GrpcListenerOptions {
   /** Largest request message; etcd's `max-request-bytes` + 512 KiB by default. */
   readonly receiveBytesMax?: number;
   readonly limits?: Partial<Http2Limits>;
+  /** Where calls are counted; default: for nobody. */
+  readonly counts?: GrpcCounts;
   /** Takes accepted connections first, to encrypt them, and hands them on by `attach`. */
   readonly encrypt?: ((socket: Socket) => void) | undefined;
 }
@@ -55,19 +59,21 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     clock,
     receiveBytesMax: options.receiveBytesMax ?? receiveBytesMaxDefault,
     acceptPlain: options.acceptPlain,
+    counts: options.counts ?? new GrpcCounts(),
   };
-  const peers = new WeakMap<Socket, Peer>();
-  const meet = (socket: Socket, commonName: string | undefined): Peer => {
+  const clients = new WeakMap<Socket, Client>();
+  const meet = (socket: Socket, commonName: string | undefined): Client => {
     const peer = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName };
-    peers.set(socket, peer);
-    return peer;
+    const client = { peer, held: new HeldBytes() };
+    clients.set(socket, client);
+    return client;
   };
   const listener = new Http2Listener({
     limits: { ...http2LimitsDefault, ...options.limits },
     httpServer: options.httpServer,
     encrypt: options.encrypt,
     accept: (stream, head, socket) => {
-      const receiver = acceptCall(context, stream, head, peers.get(socket) ?? meet(socket, undefined));
+      const receiver = acceptCall(context, stream, head, clients.get(socket) ?? meet(socket, undefined));
       deadlines.run();
       return receiver;
     },

@@ -32,7 +32,7 @@ import { Keepalive } from './keepalive.js';
 import type { Http2Limits } from './limits.js';
 import { OutputBuffer, type Segment, type SegmentPool } from './output.js';
 import type { RequestHead } from './request-head.js';
-import { SendSide } from './send-side.js';
+import { SendSide, type SharedUnsent } from './send-side.js';
 import { ownSettings, settingError } from './settings.js';
 import type { Stream, StreamReceiver } from './stream.js';
 import { StreamTable } from './stream-table.js';
@@ -45,6 +45,8 @@ export interface ConnectionOptions {
   /** Monotonic milliseconds. */
   readonly clock: () => number;
   readonly pool: SegmentPool;
+  /** Response bytes that wait on all connections together. */
+  readonly shared: SharedUnsent;
   /** Decides who answers a request; called for each one, before any of its data. */
   readonly accept: (stream: Stream, head: RequestHead) => StreamReceiver;
   /** Output appeared, or the connection finished: someone should call `takeOutput` soon. Once until that call. */
@@ -97,7 +99,7 @@ export class Connection {
       fail: (code, text) => this.fail(code, text),
       touch: () => this.#touch(),
     });
-    this.#send = new SendSide(this.#output, options.limits, stream => this.#streams.localEnd(stream));
+    this.#send = new SendSide(this.#output, options.limits, options.shared, stream => this.#streams.localEnd(stream));
     this.#streams.send = this.#send;
     frames.sendSettings(this.#output, ownSettings(options.limits));
     const widerBytes = options.limits.connectionWindowBytes - frames.windowBytesDefault;
@@ -186,6 +188,7 @@ export class Connection {
     if (this.#phase === Phase.Draining && this.#streams.lastAcceptedId === frames.streamIdLargest) {
       if (nowMs - this.#shutdownMs > limits.keepaliveTimeoutMs) this.#announceLastStream();
     }
+    if (this.#send.isStalled(nowMs)) return this.fail(ErrorCode.EnhanceYourCalm, 'responses are not read');
     const word = this.#keepalive.tick(nowMs);
     if (word === 'dead') return this.fail(ErrorCode.NoError, 'keepalive ping not answered');
     if (word === 'ping') frames.sendPing(this.#output, false, Keepalive.data, 0);
@@ -412,6 +415,9 @@ export class Connection {
       return this.#idleFrame();
     }
     if ((to - from) % 6 !== 0) return this.fail(ErrorCode.FrameSizeError, 'SETTINGS of a wrong size');
+    if (to - from > 6 * this.#limits.settingsPerFrameMax) {
+      return this.fail(ErrorCode.EnhanceYourCalm, 'too many settings in one frame');
+    }
     if (!this.#budgets.settings.spend()) return this.fail(ErrorCode.EnhanceYourCalm, 'too many SETTINGS');
     for (let at = from; at < to; at += 6) {
       const id = readUint16(bytes, at);

@@ -4,7 +4,8 @@
  * A peer that stays below them is served whatever it does; one that goes above loses a stream or its connection, and
  * costs the others nothing. The defaults let real clients through with room to spare (a storm of watch cancellations, a
  * window update per frame, a bandwidth probe per reply) and stop the known attacks: rapid reset (CVE-2023-44487), its
- * server-made sister (CVE-2025-8671), CONTINUATION floods (CVE-2024-27316), and the floods of CVE-2019-9511 to -9518.
+ * server-made sister (CVE-2025-8671), CONTINUATION floods (CVE-2024-27316), the floods of CVE-2019-9511 to -9518, and
+ * SETTINGS of thousands of entries (CVE-2020-11080).
  */
 
 export interface Http2Limits {
@@ -29,6 +30,12 @@ export interface Http2Limits {
   readonly streamUnsentBytesMax: number;
   /** The same for all streams of a connection together. */
   readonly connectionUnsentBytesMax: number;
+  /** The same for all connections together; one that has no more than its share unsent is left alone. */
+  readonly sharedUnsentBytesMax: number;
+  readonly unsentShareBytes: number;
+  /** A connection with more than this unsent ends when none of it could be sent for so long. */
+  readonly stalledBytesMax: number;
+  readonly stalledTimeoutMs: number;
   /** Bytes handed to a socket that did not take them yet, above which no more DATA is made and nothing is read. */
   readonly outputBytesMax: number;
   /** Streams reset by either side without having been finished: how many at once, and how many a second after that. */
@@ -37,6 +44,8 @@ export interface Http2Limits {
   /** SETTINGS frames. */
   readonly settingsBurst: number;
   readonly settingsPerSecond: number;
+  /** Settings that one SETTINGS frame may hold: each may concern every stream. */
+  readonly settingsPerFrameMax: number;
   /** PING frames. A client that measures its bandwidth sends one per batch of replies. */
   readonly pingsBurst: number;
   readonly pingsPerSecond: number;
@@ -77,12 +86,17 @@ export const http2LimitsDefault: Http2Limits = {
   concurrentStreamsMax: 4_294_967_295,
   streamDrainBytes: 64 * kib,
   streamUnsentBytesMax: 16 * mib,
-  connectionUnsentBytesMax: 1024 * mib,
+  connectionUnsentBytesMax: 256 * mib,
+  sharedUnsentBytesMax: 1024 * mib,
+  unsentShareBytes: 16 * mib,
+  stalledBytesMax: 64 * mib,
+  stalledTimeoutMs: 30_000,
   outputBytesMax: 1 * mib,
   resetsBurst: 1_000,
   resetsPerSecond: 100,
   settingsBurst: 100,
   settingsPerSecond: 10,
+  settingsPerFrameMax: 32,
   pingsBurst: 10_000,
   pingsPerSecond: 10_000,
   windowUpdatesBurst: 10_000,

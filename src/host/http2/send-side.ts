@@ -27,6 +27,11 @@ import type { Http2Limits } from './limits.js';
 import type { OutputBuffer } from './output.js';
 import type { Stream } from './stream.js';
 
+/** What all connections of a process have queued together; whoever makes connections makes one. */
+export interface SharedUnsent {
+  bytes: number;
+}
+
 /** Told when a stream's last frame has been written. */
 export type LocalEndListener = (stream: Stream) => void;
 
@@ -36,10 +41,14 @@ export class SendSide {
   readonly encoder = new Encoder();
   readonly #output: OutputBuffer;
   readonly #limits: Http2Limits;
+  readonly #shared: SharedUnsent;
   readonly #localEnd: LocalEndListener;
   #roundFirst: Stream | undefined = undefined;
   #roundLast: Stream | undefined = undefined;
   #pumping = false;
+  /** Since when nothing moves, and how far things had come; -1: they move. */
+  #stalledSinceMs = -1;
+  #dataFramesThen = 0;
 
   /** The connection's window: bytes of DATA that may still be sent. */
   windowBytes = windowBytesDefault;
@@ -55,15 +64,34 @@ export class SendSide {
   dataFrames = 0;
   headerBlocks = 0;
 
-  constructor(output: OutputBuffer, limits: Http2Limits, localEnd: LocalEndListener) {
+  constructor(output: OutputBuffer, limits: Http2Limits, shared: SharedUnsent, localEnd: LocalEndListener) {
     this.#output = output;
     this.#limits = limits;
+    this.#shared = shared;
     this.#localEnd = localEnd;
   }
 
   /** False: the socket does not keep up; no DATA is made until it does. */
   get hasRoom(): boolean {
     return this.#output.length + this.backlogBytes < this.#limits.outputBytesMax;
+  }
+
+  /** Too much is queued to queue more: on this connection, or on all of them and this one has its share of that. */
+  get isFull(): boolean {
+    const { connectionUnsentBytesMax, sharedUnsentBytesMax, unsentShareBytes } = this.#limits;
+    if (this.unsentBytes > connectionUnsentBytesMax) return true;
+    return this.#shared.bytes > sharedUnsentBytesMax && this.unsentBytes > unsentShareBytes;
+  }
+
+  /** Much is queued and none of it could be sent for long. Ask about once a second. */
+  isStalled(nowMs: number): boolean {
+    const isMoving = this.unsentBytes <= this.#limits.stalledBytesMax || this.dataFrames !== this.#dataFramesThen;
+    if (isMoving || this.#stalledSinceMs === -1) {
+      this.#stalledSinceMs = isMoving ? -1 : nowMs;
+      this.#dataFramesThen = this.dataFrames;
+      return false;
+    }
+    return nowMs - this.#stalledSinceMs >= this.#limits.stalledTimeoutMs;
   }
 
   headers(stream: Stream, set: HeaderSet, endStream: boolean): void {
@@ -105,7 +133,7 @@ export class SendSide {
 
   /** Forgets what a stream still had to send: it is gone. */
   drop(stream: Stream): void {
-    this.unsentBytes -= stream.queuedBytes;
+    this.#count(-stream.queuedBytes);
     stream.queuedBytes = 0;
     stream.queue = [];
     stream.queueFirst = 0;
@@ -155,7 +183,7 @@ export class SendSide {
     const to = writeFrameHeader(this.#output.bytes, at, length, FrameType.Data, 0, stream.id);
     this.#copyQueued(stream, this.#output.bytes, to, length);
     stream.queuedBytes -= length;
-    this.unsentBytes -= length;
+    this.#count(-length);
     this.#spent(stream, length);
     if (stream.queuedBytes > 0) {
       this.#join(stream);
@@ -209,7 +237,12 @@ export class SendSide {
     if (part.length === 0) return;
     stream.queue.push(part);
     stream.queuedBytes += part.length;
-    this.unsentBytes += part.length;
+    this.#count(part.length);
+  }
+
+  #count(bytes: number): void {
+    this.unsentBytes += bytes;
+    this.#shared.bytes += bytes;
   }
 
   #join(stream: Stream): void {

@@ -19,6 +19,7 @@ import { clientPreface } from './frames.js';
 import type { Http2Limits } from './limits.js';
 import { SegmentPool } from './output.js';
 import type { RequestHead } from './request-head.js';
+import type { SharedUnsent } from './send-side.js';
 import type { Stream, StreamReceiver } from './stream.js';
 
 export interface Http2ListenerOptions {
@@ -35,6 +36,8 @@ const tickMs = 1_000;
 /** Bytes of segments of either size that are kept for reuse by all connections of the process. */
 const keptSegmentBytes = 4 * 1024 * 1024;
 const pool = new SegmentPool(keptSegmentBytes);
+/** What waits on all connections of the process. */
+const shared: SharedUnsent = { bytes: 0 };
 
 /** Accepts connections and tells HTTP/2 from HTTP/1. */
 export class Http2Listener {
@@ -210,6 +213,7 @@ class Session {
       limits: options.limits,
       clock: () => performance.now(),
       pool,
+      shared,
       accept: (stream, head) => options.accept(stream, head, socket),
       wake,
     });

@@ -248,9 +248,7 @@ export class StreamTable implements StreamOwner {
   /** False: the stream is gone, or goes now because its reader lets too much pile up. */
   #maySend(stream: Stream, unsentBytesMax: number): boolean {
     if (stream.localEnded) return false;
-    if (stream.queuedBytes <= unsentBytesMax && this.send.unsentBytes <= this.#limits.connectionUnsentBytesMax) {
-      return true;
-    }
+    if (stream.queuedBytes <= unsentBytesMax && !this.send.isFull) return true;
     this.#resetByUs(stream, ErrorCode.EnhanceYourCalm);
     tellReset(stream, 'slow-reader', ErrorCode.EnhanceYourCalm);
     this.#options.touch();

@@ -12,6 +12,8 @@ import { serialOf } from './peer-certificate.js';
 
 const Tag = { Integer: 0x02, Sequence: 0x30, UtcTime: 0x17, GeneralizedTime: 0x18 } as const;
 
+const problem = 'not a certificate revocation list, or not all of one';
+
 interface Element {
   readonly tag: number;
   readonly content: Buffer;
@@ -25,7 +27,7 @@ export function revokedSerials(file: Buffer): Set<string> {
   if (fields[0]?.tag === Tag.Integer) fields.shift();
   contentOf(fields.shift(), Tag.Sequence);
   contentOf(fields.shift(), Tag.Sequence);
-  if (!isTime(fields.shift())) throw new Error('not a certificate revocation list');
+  if (!isTime(fields.shift())) throw new Error(problem);
   if (isTime(fields[0])) fields.shift();
   const [revoked] = fields;
   if (revoked?.tag !== Tag.Sequence) return new Set();
@@ -46,7 +48,7 @@ function isTime(element: Element | undefined): boolean {
 }
 
 function contentOf(element: Element | undefined, tag: number): Buffer {
-  if (element?.tag !== tag) throw new Error('not a certificate revocation list');
+  if (element?.tag !== tag) throw new Error(problem);
   return element.content;
 }
 
@@ -58,9 +60,9 @@ function elementsOf(der: Buffer): Element[] {
     const first = der[at + 1] ?? 0x80;
     const lengthBytes = first < 0x80 ? 0 : first & 0x7f;
     const start = at + 2 + lengthBytes;
-    if (first === 0x80 || lengthBytes > 4 || start > der.length) throw new Error('not a certificate revocation list');
+    if (first === 0x80 || lengthBytes > 4 || start > der.length) throw new Error(problem);
     const length = lengthBytes === 0 ? first : der.readUIntBE(at + 2, lengthBytes);
-    if (start + length > der.length) throw new Error('the certificate revocation list is cut off');
+    if (start + length > der.length) throw new Error(problem);
     elements.push({ tag, content: der.subarray(start, start + length) });
     at = start + length;
   }

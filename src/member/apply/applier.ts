@@ -10,6 +10,7 @@
  */
 import { fail } from '../../base/assert.js';
 import type { MemberBoot, MemberSettings } from '../../transport/control.js';
+import { MetricCells } from '../../transport/metric-cells.js';
 import { EtcdErrorCode } from '../../wire/errors.js';
 import { ResponseHeaderTemplate } from '../../wire/header.js';
 import { InternalField, type InternalRequest } from '../../wire/internal.js';
@@ -69,12 +70,19 @@ export interface ApplierOptions {
   readonly storage: ApplierStorage;
   readonly members: ApplierMembers;
   readonly minimumLeaseTtlSeconds: number;
+  /** Where is counted; default: for nobody. */
+  readonly cells?: MetricCells;
   /** --auth-token-ttl of simple tokens. */
   readonly authTokenTtlSeconds: number;
 }
 
 /** An applier over a member's stores. */
-export function createApplier(boot: MemberBoot, storage: ApplierStorage, members: ApplierMembers): Applier {
+export function createApplier(
+  boot: MemberBoot,
+  storage: ApplierStorage,
+  members: ApplierMembers,
+  cells: MetricCells,
+): Applier {
   return new Applier({
     clusterId: boot.clusterId,
     memberId: boot.identity.id,
@@ -82,6 +90,7 @@ export function createApplier(boot: MemberBoot, storage: ApplierStorage, members
     storage,
     members,
     minimumLeaseTtlSeconds: minimumLeaseTtlSeconds(boot.settings),
+    cells,
     authTokenTtlSeconds: boot.settings.authTokenTtlSeconds,
   });
 }
@@ -117,13 +126,13 @@ export class Applier {
   #wantsNoSpaceAlarm = false;
 
   constructor(options: ApplierOptions) {
-    const { clusterId, memberId, quotaBackendBytes, storage } = options;
+    const { clusterId, memberId, quotaBackendBytes, storage, cells = new MetricCells() } = options;
     this.#options = options;
     this.#header = new ResponseHeaderTemplate(clusterId, memberId);
     const minimumTtlSeconds = options.minimumLeaseTtlSeconds;
     this.lessor = new Lessor({ storage, minimumTtlSeconds, checkpointPersist: true });
-    this.mvcc = new Mvcc(storage, this.lessor);
-    this.#leaseStore = new LeaseStore(this.mvcc, this.lessor, this.#header);
+    this.mvcc = new Mvcc(storage, this.lessor, cells);
+    this.#leaseStore = new LeaseStore(this.mvcc, this.lessor, this.#header, cells);
     this.#background = new Background(this.mvcc);
     this.#reader = new Reader(this.mvcc, this.#header);
     this.auth = new AuthStore(storage, options.authTokenTtlSeconds);

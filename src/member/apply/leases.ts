@@ -3,6 +3,8 @@
  *
  * A revocation deletes the lease's keys in one write, in ascending order, so that members number the changes alike (L4).
  */
+
+import { Histogram, type MetricCells, Scalar } from '../../transport/metric-cells.js';
 import { EtcdErrorCode } from '../../wire/errors.js';
 import type { ResponseHeaderTemplate } from '../../wire/header.js';
 import { ProtoWriter } from '../../wire/proto.js';
@@ -19,9 +21,11 @@ export class LeaseStore {
   readonly #mvcc: Mvcc;
   readonly #lessor: Lessor;
   readonly #header: ResponseHeaderTemplate;
+  readonly #cells: MetricCells;
   readonly #writer = new ProtoWriter(4096);
 
-  constructor(mvcc: Mvcc, lessor: Lessor, header: ResponseHeaderTemplate) {
+  constructor(mvcc: Mvcc, lessor: Lessor, header: ResponseHeaderTemplate, cells: MetricCells) {
+    this.#cells = cells;
     this.#mvcc = mvcc;
     this.#lessor = lessor;
     this.#header = header;
@@ -30,6 +34,8 @@ export class LeaseStore {
   grant({ ID, TTL }: LeaseGrantRequest, context: ApplyContext): Reply | undefined {
     const granted = this.#lessor.grant(ID, TTL);
     if (typeof granted === 'number') return { error: granted };
+    this.#cells.add(Scalar.leasesGranted);
+    this.#cells.observe(Histogram.leaseTtl, granted.ttlSeconds);
     return this.#reply(context, writer => {
       writer.bigint64Field(2, ID);
       writer.int64Field(3, granted.ttlSeconds);
@@ -44,6 +50,7 @@ export class LeaseStore {
     for (const slot of slots) this.#mvcc.deleteRange(table.key(slot), undefined);
     this.#mvcc.end();
     this.#lessor.remove(ID);
+    this.#cells.add(Scalar.leasesRevoked);
     return this.#reply(context);
   }
 

@@ -8,11 +8,12 @@
  * A request without cost always passes. The costs are etcd's, its blind spot for nested transactions included: the
  * NOSPACE layer decides by them, and members that decide differently come apart.
  */
+import { quotaBytesDefault } from '../../transport/control.js';
 import type { PutRequest } from '../../wire/kv.js';
 import type { RequestOp, TxnRequest } from '../../wire/txn.js';
 
 /** etcd's default of --quota-backend-bytes. */
-export const QUOTA_BYTES_DEFAULT = 2 * 1024 * 1024 * 1024;
+export const QUOTA_BYTES_DEFAULT = quotaBytesDefault;
 
 const PUT_OVERHEAD_BYTES = 256;
 export const COST_OF_LEASE_GRANT = 64;

@@ -15,6 +15,7 @@ import { checkStamp, encodeStamp, inspectStamp, STAMP_FILE, type Stamp } from '.
 import { removeOtherStateDirectories } from '../store/state-directory.js';
 import { asStorageError, StorageError, StorageErrorKind } from '../store/storage-error.js';
 import { emptyMeta, LogEnvironment, type LogMeta } from './log-environment.js';
+import type { WalObserver } from './wal-file.js';
 import {
   createWriteAheadLog,
   type Recovered,
@@ -42,6 +43,8 @@ export interface RaftLogOptions {
   readonly beforeWrite?: BeforeWrite;
   /** The disk. Default: the real one. */
   readonly files?: Files;
+  /** Told of every record that was written to a write-ahead file. */
+  readonly wrote?: WalObserver;
 }
 
 /** What RaftLog starts from. */
@@ -74,7 +77,8 @@ export function openLog(options: RaftLogOptions): OpenedLog {
   try {
     const found = environment.readMeta();
     if (found !== undefined) checkStamp(stamp, found.stamp, directory);
-    const walOptions = { files, directory, stamp, fileBytesMax: options.walFileBytes ?? WAL_FILE_BYTES_DEFAULT };
+    const fileBytesMax = options.walFileBytes ?? WAL_FILE_BYTES_DEFAULT;
+    const walOptions = { files, directory, stamp, fileBytesMax, wrote: options.wrote };
     if (mirror === undefined) completeCreation(environment, found, walOptions);
     else if (found === undefined) throw lost(directory);
     const meta = found ?? emptyMeta(stamp);

@@ -54,6 +54,9 @@ export interface WalContent {
   readonly records: readonly WalRecord[];
 }
 
+/** A record was written: its bytes, and the milliseconds of the write and of the sync. */
+export type WalObserver = (bytes: number, writeMs: number, syncMs: number) => void;
+
 /** Bytes that a record with this payload occupies. */
 export function walRecordBytes(payloadBytes: number): number {
   return (WAL_RECORD_HEADER_BYTES + payloadBytes + 7) & ~7;
@@ -96,13 +99,15 @@ export class WalFile {
   readonly #files: Files;
   readonly #handle: number;
   readonly #stamp: Stamp;
+  readonly #wrote: WalObserver | undefined;
   #capacityBytes: number;
   #generation = 0;
   #seed = 0;
   #previousCrc = 0;
   #position = WAL_RECORDS_START;
 
-  constructor(files: Files, file: string, stamp: Stamp, capacityBytes: number) {
+  constructor(files: Files, file: string, stamp: Stamp, capacityBytes: number, wrote?: WalObserver) {
+    this.#wrote = wrote;
     this.#files = files;
     this.#stamp = stamp;
     this.#capacityBytes = capacityBytes & ~7;
@@ -156,8 +161,11 @@ export class WalFile {
     setUint64(view, 24, sequence);
     const crc = crc32c(bytes.subarray(4, scratch.length), this.#seed);
     view.setUint32(0, crc, true);
+    const beganMs = performance.now();
     writeWhole(this.#files, this.#handle, bytes, total, this.#position);
+    const writtenMs = performance.now();
     this.#files.datasync(this.#handle);
+    this.#wrote?.(total, writtenMs - beganMs, performance.now() - writtenMs);
     this.#previousCrc = crc;
     this.#position += total;
   }

@@ -23,6 +23,7 @@ import {
   WAL_RECORD_HEADER_BYTES,
   WAL_RECORDS_START,
   WalFile,
+  type WalObserver,
   type WalRecord,
   walRecordBytes,
 } from './wal-file.js';
@@ -41,6 +42,7 @@ export interface WriteAheadLogOptions {
   readonly stamp: Stamp;
   /** What each of the two files grows to when there is much to write, header included. */
   readonly fileBytesMax: number;
+  readonly wrote?: WalObserver | undefined;
 }
 
 /** Makes both files. Durable when this returns; what a former attempt left is overwritten. */
@@ -114,7 +116,7 @@ export class WriteAheadLog {
     this.#fileBytesMax = options.fileBytesMax;
     this.#wals = NAMES.map((name, at) => {
       const file = path.join(options.directory, name);
-      return new WalFile(options.files, file, options.stamp, recovered.files[at]!.fileBytes);
+      return new WalFile(options.files, file, options.stamp, recovered.files[at]!.fileBytes, options.wrote);
     });
     this.#lastSequences = recovered.files.map(file => file.lastSequence);
     this.#current = recovered.newest;

@@ -57,6 +57,7 @@ export class CompactionJob {
       this.#hasher.add(main, sub, tombstone, value.length, checksum, seed);
     });
     for (const { main, sub, tombstone } of doomed) this.#mvcc.storage.deleteRecord(main, sub, tombstone);
+    this.#mvcc.countCompacted(doomed.length);
     if (!isLast) return undefined;
     this.#mvcc.finishCompaction(this.revision);
     return { hash: this.#hasher.value, compactRevision: this.#previous, revision: this.revision };

@@ -14,6 +14,7 @@
  * index lists above the finished compaction is in the store, and nothing else.
  */
 import { assert } from '../../base/assert.js';
+import { MetricCells, Scalar } from '../../transport/metric-cells.js';
 import { decodeKeyValue, encodeKeyValue } from '../../wire/kv.js';
 import { KeyIndex, type RangeEnd } from './key-index.js';
 import { copyRecord, recordKey, tombstoneRecord } from './record.js';
@@ -49,6 +50,7 @@ export class Mvcc {
   readonly storage: MvccStorage;
   readonly index = new KeyIndex();
   readonly #attachments: LeaseAttachments;
+  readonly #cells: MetricCells;
   listener: ChangeListener | undefined;
   #currentRevision = FIRST_REVISION;
   #compactRevision = NEVER_COMPACTED;
@@ -56,10 +58,13 @@ export class Mvcc {
   #writing = false;
   /** Changes of the write that is under way. */
   #changes = 0;
+  /** Puts, deletions and reads in it. */
+  #operations = 0;
 
   /** Reads what the store holds: all records once, in revision order. */
-  constructor(storage: MvccStorage, attachments: LeaseAttachments = NOBODY) {
+  constructor(storage: MvccStorage, attachments: LeaseAttachments = NOBODY, cells = new MetricCells()) {
     this.storage = storage;
+    this.#cells = cells;
     this.#attachments = attachments;
     this.#finishedCompactRevision = readMetaRevision(storage, FINISHED_COMPACT_KEY) ?? NEVER_COMPACTED;
     const scheduled = readMetaRevision(storage, SCHEDULED_COMPACT_KEY) ?? NEVER_COMPACTED;
@@ -96,12 +101,14 @@ export class Mvcc {
     assert(!this.#writing, 'writes do not overlap');
     this.#writing = true;
     this.#changes = 0;
+    this.#operations = 0;
   }
 
   /** Ends the write and returns the current revision: raised by one if anything changed. */
   end(): number {
     assert(this.#writing, 'a write ends once');
     this.#writing = false;
+    if (this.#operations > 1) this.#cells.add(Scalar.txns);
     if (this.#changes > 0) this.#currentRevision += 1;
     this.#changes = 0;
     return this.#currentRevision;
@@ -113,6 +120,9 @@ export class Mvcc {
     const main = this.#currentRevision + 1;
     const sub = this.#changes;
     this.#changes = sub + 1;
+    this.#operations += 1;
+    this.#cells.add(Scalar.puts);
+    this.#cells.add(Scalar.putBytes, key.length + value.length);
     const slot = this.index.put(key, main, sub);
     const createRevision = this.index.table.createdMain(slot);
     const version = this.index.table.version(slot);
@@ -126,6 +136,8 @@ export class Mvcc {
   /** Deletes the keys of the range that exist; returns how many. Their records are added to `previous`, if given. */
   deleteRange(from: Uint8Array, to: RangeEnd, previous?: Uint8Array[]): number {
     assert(this.#writing, 'deletions happen inside a write');
+    this.#operations += 1;
+    this.#cells.add(Scalar.deletes);
     const { slots, mains, subs } = this.index.select(from, to, this.readRevision, 0);
     const main = this.#currentRevision + 1;
     for (let at = 0; at < slots.length; at += 1) {
@@ -140,6 +152,17 @@ export class Mvcc {
       this.listener?.changed(main, sub, true, slot, record);
     }
     return slots.length;
+  }
+
+  /** A range is read, for an answer of its own or in a transaction. */
+  countRange(): void {
+    this.#operations += 1;
+    this.#cells.add(Scalar.ranges);
+  }
+
+  /** A compaction removed so many records. */
+  countCompacted(records: number): void {
+    this.#cells.add(Scalar.compactedRecords, records);
   }
 
   /**

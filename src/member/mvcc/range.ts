@@ -37,6 +37,7 @@ export function revisionError(mvcc: Mvcc, revision: number): EtcdErrorCode | und
 
 /** Executes a range whose revision is readable. The result's records are copies. */
 export function executeRange(mvcc: Mvcc, request: RangeRequest): RangeResult {
+  mvcc.countRange();
   const to = rangeEndOf(request.rangeEnd);
   const atMain = readMain(mvcc, request);
   if (request.countOnly) {
@@ -63,6 +64,7 @@ export function writeRange(mvcc: Mvcc, request: RangeRequest, writer: ProtoWrite
     writeEnd(writer, more, count);
     return;
   }
+  mvcc.countRange();
   const to = rangeEndOf(request.rangeEnd);
   const atMain = readMain(mvcc, request);
   const selection = select(mvcc, request, to, atMain);

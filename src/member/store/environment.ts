@@ -259,6 +259,11 @@ export class Environment {
     return this.#entries;
   }
 
+  /** Read transactions that are held. */
+  get heldViews(): number {
+    return this.#views;
+  }
+
   get failed(): boolean {
     return this.#state === 'failed';
   }

@@ -104,6 +104,7 @@ export class Live {
       } else {
         body ??= this.#outlet.body(lastMain, this.#events, from, to);
         this.#outlet.collect(watcher, body.length);
+        this.#outlet.eventsSent += to - from;
         advance(watcher, lastMain + 1);
         watcher.active = true;
       }

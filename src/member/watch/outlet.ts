@@ -35,6 +35,8 @@ export class Outlet {
   /** The watchers collected for one body. */
   readonly #streamIds: number[] = [];
   readonly #watchIds: bigint[] = [];
+  /** Events sent, counted once for each watcher that got them. */
+  eventsSent = 0;
   /** Responses are ended between revisions beyond this size. */
   readonly bytesAimed: number;
 
@@ -71,6 +73,7 @@ export class Outlet {
   /** The encoded events [from, to) for one watcher, in fragments if they are much and it asked for that. */
   events(watcher: Watcher, revision: number, events: readonly Uint8Array[], from: number, to: number): void {
     const { stream, id: watchId, fragment } = watcher;
+    this.eventsSent += to - from;
     const whole = this.#encode(revision, { watchId }, events, from, to);
     if (!fragment || whole.length < this.#options.responseBytesMax || to - from < 2) {
       this.#send(stream, whole);

@@ -69,6 +69,17 @@ export class WatchHub {
     this.#listen();
   }
 
+  /** Open streams, watchers, those that are behind, and events sent so far. */
+  get counts(): {
+    readonly streams: number;
+    readonly watchers: number;
+    readonly behind: number;
+    readonly eventsSent: number;
+  } {
+    const { total: watchers, behind } = this.#watchers;
+    return { streams: this.#streams.size, watchers, behind, eventsSent: this.#outlet.eventsSent };
+  }
+
   /** A client opened a stream. */
   open(streamId: number): void {
     this.#streams.set(streamId, new Stream(streamId, streamCreditBytes));

@@ -29,6 +29,14 @@ export class Watchers {
     return this.#synced;
   }
 
+  get behind(): number {
+    return this.#behind;
+  }
+
+  get total(): number {
+    return this.#total;
+  }
+
   /** Adds a new watcher, whose interest was acquired. */
   add(watcher: Watcher, synced: boolean): void {
     const { stream } = watcher;

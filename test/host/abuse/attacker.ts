@@ -8,6 +8,7 @@
  * It knows frames only to tell how the server answered. Everything it waits for comes from the server.
  */
 import { connect, type Socket } from 'node:net';
+import { setImmediate as nextRound } from 'node:timers/promises';
 import { clientPreface, frameHeaderBytes, readUint24, readUint31, readUint32 } from '../../../src/host/http2/frames.js';
 import { Decoder } from '../../../src/host/http2/hpack/decoder.js';
 import {
@@ -88,6 +89,7 @@ export class Attacker {
   async flood(timesMax: number, bytesOf: (turn: number) => Uint8Array): Promise<void> {
     for (let turn = 0; turn < timesMax && !this.#closed; turn++) {
       if (!this.write(bytesOf(turn))) await this.#drained();
+      await nextRound(); // a socket that takes everything at once would leave no time to read
     }
   }
 
@@ -163,7 +165,9 @@ export class Attacker {
     if (type === FrameType.Headers) {
       this.#decoder.decode(payload, 0, payload.length, { field: ({ name, value }) => fields.push([name, value]) });
     }
-    if (type === FrameType.Headers || type === FrameType.Goaway || type === FrameType.RstStream) {
+    // After an early answer comes RST_STREAM with NO_ERROR: it tells nothing.
+    const isReset = type === FrameType.RstStream && readUint32(payload, 0) !== 0;
+    if (type === FrameType.Headers || type === FrameType.Goaway || isReset) {
       this.#words = wordsOf(received, fields);
     }
   }

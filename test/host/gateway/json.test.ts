@@ -249,6 +249,9 @@ describe('objects out of a body', () => {
     onTooLarge(length: number): void {
       this.heard.push(`too large: ${length}`);
     }
+    onTooMany(marks: number): void {
+      this.heard.push(`too many: ${marks}`);
+    }
     onOther(character: string): void {
       this.heard.push(`other: ${character}`);
     }
@@ -276,5 +279,16 @@ describe('objects out of a body', () => {
     assert.equal(splitter.midObject, true);
     splitter.read(bytes('aaaaaa":1}'), large);
     assert.deepEqual(large.heard, ['{"a":1}', 'too large: 15']);
+  });
+
+  it('stops at an object that would take long to read, but not at a long string', () => {
+    const sink = new Sink();
+    const splitter = new JsonSplitter(1_000_000);
+    const most = `{"a":[0${',0'.repeat(32_765)}]}`;
+    const long = `{"a":"${',[{:'.repeat(100_000)}"}`;
+    for (const object of [most, long, most]) splitter.read(bytes(object), sink);
+    assert.deepEqual(sink.heard, [most, long, most]);
+    splitter.read(bytes(`{"a":[0,0${',0'.repeat(32_765)}`), sink);
+    assert.deepEqual(sink.heard.slice(3), ['too many: 32768']);
   });
 });

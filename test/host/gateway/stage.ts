@@ -9,7 +9,9 @@
  */
 import { EventEmitter, once } from 'node:events';
 import type { Call, CallListener } from '../../../src/host/grpc/call.js';
+import { GrpcCounts } from '../../../src/host/grpc/counts.js';
 import { createGrpcListener, type GrpcListener } from '../../../src/host/grpc/server.js';
+import { HealthCounts } from '../../../src/host/health.js';
 import { PlainHttp } from '../../../src/host/plain-http.js';
 import { decode, encode } from '../../../src/wire/schema.js';
 
@@ -38,9 +40,16 @@ export class Stage {
     const receiveBytesMax = options.receiveBytesMax ?? 2_097_152;
     const service = (call: Call) => stage.#serve(call);
     const http = new PlainHttp({
+      commonNames: false,
       access: { cors: options.cors ?? [], hostWhitelist: options.hostWhitelist ?? ['*'] },
       gateway: options.gateway === false ? undefined : { service, receiveBytesMax },
       member: () => undefined,
+      metrics: {
+        member: () => undefined,
+        grpc: new GrpcCounts(),
+        health: new HealthCounts(),
+        load: () => ({ connections: 0, calls: 0 }),
+      },
     });
     stage.#listener = createGrpcListener({
       service,

@@ -5,7 +5,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Call, CallListener, CancelReason } from '../../../src/host/grpc/call.js';
+import { GrpcCounts } from '../../../src/host/grpc/counts.js';
 import { Deadlines } from '../../../src/host/grpc/deadlines.js';
+import { HeldBytes } from '../../../src/host/grpc/held-bytes.js';
 import { acceptCall, type CallContext } from '../../../src/host/grpc/server-call.js';
 import type { Http2Limits } from '../../../src/host/http2/limits.js';
 import {
@@ -70,6 +72,7 @@ class Server {
       deadlines: this.deadlines,
       clock: () => this.peer.nowMs,
       receiveBytesMax: 1_000,
+      counts: new GrpcCounts(),
       service: call => {
         const heard = new Heard(call);
         this.calls.push(heard);
@@ -77,7 +80,7 @@ class Server {
         return heard;
       },
     };
-    const from = { address: '192.0.2.1', port: 4_711, commonName: undefined };
+    const from = { peer: { address: '192.0.2.1', port: 4_711, commonName: undefined }, held: new HeldBytes() };
     this.peer = new Peer(limits, (stream, head) => acceptCall(context, stream, head, from));
     this.peer.shakeHands(settings);
   }

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Prng } from '../../../src/base/prng.js';
 import { type DeadlineEntry, Deadlines } from '../../../src/host/grpc/deadlines.js';
+import { HeldBytes } from '../../../src/host/grpc/held-bytes.js';
 import { MessageReader } from '../../../src/host/grpc/message-reader.js';
 import { readHead } from '../../../src/host/grpc/request.js';
 import { percentEncode } from '../../../src/host/grpc/status.js';
@@ -124,12 +125,13 @@ describe('message framing', () => {
     const messages = [[], [1], [2, 3], Array.from({ length: 300 }, (_, index) => index & 255), []];
     const bytes = Uint8Array.from(messages.flatMap((message, index) => framed(index & 1, message)));
     for (let size = 1; size <= bytes.length; size += 1) {
-      const reader = new MessageReader(1_000);
+      const reader = new MessageReader(1_000, new HeldBytes());
       const found: [number, number[]][] = [];
       for (let at = 0; at < bytes.length; at += size) {
         reader.read(bytes, at, Math.min(at + size, bytes.length), {
           onMessage: (flag, source, from, to) => found.push([flag, [...source.subarray(from, to)]]) > 0,
           onTooLarge: () => assert.fail(),
+          onNoRoom: () => assert.fail(),
         });
       }
       assert.deepEqual(
@@ -143,25 +145,60 @@ describe('message framing', () => {
 
   it('refuses a length above the limit by its prefix alone, cut or not', () => {
     for (const size of [1, 5]) {
-      const reader = new MessageReader(100);
+      const reader = new MessageReader(100, new HeldBytes());
       const bytes = Uint8Array.of(0, 255, 255, 255, 255);
       const lengths: number[] = [];
       for (let at = 0; at < 5; at += size) {
         reader.read(bytes, at, at + size, {
           onMessage: () => assert.fail(),
           onTooLarge: length => lengths.push(length),
+          onNoRoom: () => assert.fail(),
         });
       }
       assert.deepEqual(lengths, [4_294_967_295]);
     }
   });
 
+  it('holds what the account has room for, and gives the room back', () => {
+    const mib = 1024 * 1024;
+    const account = new HeldBytes();
+    let refused = 0;
+    const sink = { onMessage: () => true, onTooLarge: () => assert.fail(), onNoRoom: () => void refused++ };
+    const begun = new Uint8Array(2 * mib - 100);
+    begun.set([0, 0, 32, 0, 0]); // a message of 2 MiB
+    const rest = new Uint8Array(105);
+    const readers = Array.from({ length: 200 }, () => new MessageReader(2 * mib, account));
+    for (const reader of readers) reader.read(begun, 0, begun.length, sink);
+    assert.equal(refused, 73, 'of two megabytes each, 256 MiB on one connection');
+    readers[0]?.read(rest, 0, rest.length, sink);
+    readers[1]?.drop();
+    for (const reader of [new MessageReader(2 * mib, account), new MessageReader(2 * mib, account)]) {
+      reader.read(begun, 0, begun.length, sink);
+      readers.push(reader);
+    }
+    assert.equal(refused, 73);
+    for (const reader of readers) reader.drop();
+    assert.ok(account.take(256 * mib));
+    account.give(256 * mib);
+  });
+
+  it('leaves every connection a share, whatever the others hold', () => {
+    const mib = 1024 * 1024;
+    const greedy = [new HeldBytes(), new HeldBytes()];
+    for (const account of greedy) assert.ok(account.take(255 * mib));
+    const modest = new HeldBytes();
+    assert.deepEqual([modest.take(4 * mib), modest.take(1)], [true, false]);
+    modest.give(4 * mib);
+    for (const account of greedy) account.give(255 * mib);
+  });
+
   it('reads no further when the sink says so', () => {
-    const reader = new MessageReader(100);
+    const reader = new MessageReader(100, new HeldBytes());
     let messages = 0;
     reader.read(Uint8Array.from([...framed(0, [1]), ...framed(0, [2])]), 0, 12, {
       onMessage: () => ++messages === 0,
       onTooLarge: () => assert.fail(),
+      onNoRoom: () => assert.fail(),
     });
     assert.equal(messages, 1);
     assert.equal(reader.midMessage, false);

@@ -18,6 +18,7 @@ import {
   Phase,
   post,
   rstStreamFrame,
+  Setting,
   settingsFrame,
   windowUpdateFrame,
 } from './peer.js';
@@ -197,6 +198,73 @@ describe('floods', () => {
       pings += 1;
     }
     assert.ok(pings <= 10_000 / 17 + 1, `${pings} answers wait`);
+  });
+});
+
+it('SETTINGS of more entries than there are settings end the connection at once', () => {
+  const peer = Peer.open({ settingsPerFrameMax: 2 });
+  peer.send(
+    settingsFrame([
+      [4, 1],
+      [4, 2],
+      [4, 3],
+    ]),
+  );
+  peer.expectGoaway(ErrorCode.EnhanceYourCalm);
+});
+
+describe('responses that nobody reads', () => {
+  it('end the connection when much waits and none of it moves', () => {
+    const peer = Peer.open({ stalledBytesMax: 1_000, stalledTimeoutMs: 5_000 }, [[Setting.InitialWindowSize, 10]]);
+    peer.onRequest = request => request.respond('x'.repeat(2_000));
+    peer.send(headersFrame(1, true));
+    const pass = (ms: number): void => {
+      peer.nowMs += ms;
+      peer.connection.tick(peer.nowMs);
+      peer.frames();
+    };
+    pass(1_000);
+    pass(4_000);
+    peer.send(windowUpdateFrame(1, 1)); // it moves
+    pass(4_000);
+    pass(1_000);
+    pass(4_999);
+    assert.equal(peer.connection.phase, Phase.Open);
+    peer.nowMs += 1;
+    peer.connection.tick(peer.nowMs);
+    peer.expectGoaway(ErrorCode.EnhanceYourCalm);
+  });
+
+  it('may stay when it is little', () => {
+    const peer = Peer.open({ stalledBytesMax: 3_000, stalledTimeoutMs: 5_000 }, [[Setting.InitialWindowSize, 10]]);
+    peer.onRequest = request => request.respond('x'.repeat(2_000));
+    peer.send(headersFrame(1, true));
+    peer.frames();
+    for (let turn = 0; turn < 100; turn += 1) {
+      peer.nowMs += 1_000;
+      peer.connection.tick(peer.nowMs);
+    }
+    assert.equal(peer.connection.phase, Phase.Open);
+  });
+
+  it('are refused to a connection that has its share, once all together have too much', () => {
+    const limits = { sharedUnsentBytesMax: 3_000, unsentShareBytes: 1_000 };
+    const shared = { bytes: 0 };
+    const [greedy, modest] = [limits, limits].map(each => Peer.open(each, [[Setting.InitialWindowSize, 0]], shared));
+    for (const [peer, bytes] of [
+      [greedy!, 3_500],
+      [modest!, 500],
+    ] as const) {
+      peer.onRequest = request => request.respond('x'.repeat(bytes));
+      peer.send(headersFrame(1, true));
+      peer.frames();
+      peer.send(headersFrame(3, true));
+    }
+    greedy!.expectReset(3, ErrorCode.EnhanceYourCalm);
+    assert.equal(modest!.connection.streams, 2);
+    greedy!.connection.abort();
+    modest!.connection.abort();
+    assert.equal(shared.bytes, 0);
   });
 });
 

@@ -24,6 +24,7 @@ import type { HeaderField } from '../../../src/host/http2/hpack/field.js';
 import { type Http2Limits, http2LimitsDefault } from '../../../src/host/http2/limits.js';
 import { SegmentPool } from '../../../src/host/http2/output.js';
 import type { RequestHead } from '../../../src/host/http2/request-head.js';
+import type { SharedUnsent } from '../../../src/host/http2/send-side.js';
 import type { ResetCause, Stream, StreamReceiver } from '../../../src/host/http2/stream.js';
 
 export type Fields = readonly (readonly [name: string, value: string])[];
@@ -112,11 +113,13 @@ export class Peer {
   constructor(
     limits: Partial<Http2Limits> = {},
     accept = (stream: Stream, head: RequestHead): StreamReceiver => this.#record(stream, head),
+    shared: SharedUnsent = { bytes: 0 },
   ) {
     this.connection = new Connection({
       limits: { ...http2LimitsDefault, ...limits },
       clock: () => this.nowMs,
       pool: this.#pool,
+      shared,
       accept,
       wake: () => {
         this.wakes += 1;
@@ -125,8 +128,12 @@ export class Peer {
   }
 
   /** A peer whose handshake is done and whose frames are read. */
-  static open(limits: Partial<Http2Limits> = {}, settings: readonly (readonly [number, number])[] = []): Peer {
-    const peer = new Peer(limits);
+  static open(
+    limits: Partial<Http2Limits> = {},
+    settings: readonly (readonly [number, number])[] = [],
+    shared?: SharedUnsent,
+  ): Peer {
+    const peer = new Peer(limits, undefined, shared);
     peer.shakeHands(settings);
     return peer;
   }
