@@ -28,7 +28,7 @@ const corrupt = alarms[1];
 
 /** The member behind an endpoint, as far as its health goes. */
 export interface HealthMember {
-  readonly port: MemberPort;
+  readonly port: Pick<MemberPort, 'open' | 'cancel'>;
   readonly cells: StatusCells;
   readonly metrics: MetricCells;
 }

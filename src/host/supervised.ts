@@ -34,6 +34,8 @@ export interface ClusterMember {
   readonly id: string;
   /** `http://127.0.0.1:2379` */
   readonly endpoint: string;
+  /** Where its metrics are to be had besides; undefined without `listenMetricsUrls`. */
+  readonly metricsUrl: string | undefined;
   /** Whether the member's thread is up. */
   readonly running: boolean;
   /** Ends the member in order: its store is committed, its endpoint closed. It stays down until `start`. */
@@ -84,6 +86,10 @@ export class Supervised implements ClusterMember {
 
   get endpoint(): string {
     return this.#endpoint.url;
+  }
+
+  get metricsUrl(): string | undefined {
+    return this.#endpoint.metricsUrl;
   }
 
   get isExposed(): boolean {

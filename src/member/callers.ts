@@ -100,12 +100,6 @@ export class Callers {
     return typeof identity === 'number' ? identity : decide(this.#auth, this.#applier().rights, identity);
   }
 
-  /** The name of the user that the caller is now; undefined for nobody, or nobody any more. */
-  userNameOf(caller: Caller | undefined): string | undefined {
-    const identity = this.#identify(caller);
-    return typeof identity === 'number' || identity.username === '' ? undefined : identity.username;
-  }
-
   get #auth(): AuthStore {
     return this.#applier().auth;
   }

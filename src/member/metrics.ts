@@ -8,6 +8,7 @@
  * A clock is read a few times in a turn and once for each applied request, never for a request that is only read or
  * forwarded.
  */
+import { EMPTY_BYTES } from '../base/bytes.js';
 import { sharedClockOffsetMs } from '../transport/clock.js';
 import { Histogram, type MetricCells, Scalar } from '../transport/metric-cells.js';
 import type { HostLink } from './host-link.js';
@@ -125,7 +126,9 @@ export class MemberMetrics {
     cells.set(Scalar.dbSizeBytes, store.sizeBytes());
     cells.set(Scalar.dbSizeInUseBytes, store.sizeInUseBytes());
     cells.set(Scalar.dbOpenReads, store.heldViews);
-    cells.set(Scalar.keys, mvcc.index.size);
+    // Two walks down the tree, whatever its size.
+    cells.set(Scalar.keys, mvcc.index.count(EMPTY_BYTES, null, mvcc.currentRevision));
+    cells.set(Scalar.authRevision, applier.auth.revision);
     cells.set(Scalar.compactRevision, mvcc.compactRevision);
     cells.set(Scalar.logEntries, open.log.lastIndex() - open.log.firstIndex() + 1);
     cells.set(Scalar.slowReadIndexes, reads.slowRounds);

@@ -359,10 +359,14 @@ export class Requests {
   /** Nothing comes between the decision and the read: a turn is one piece. */
   #answerRange(requestId: number, request: RangeRequest, caller: Caller | undefined): void {
     const { callers, open } = this.#context;
+    const beganMs = performance.now();
     const error = callers.enabled
       ? callers.refuse(caller, (auth, _rights, identity) => auth.refuseRead(identity, request.key, request.rangeEnd))
       : undefined;
-    this.#answer(requestId, error === undefined ? open.state.applier.range(request, open.raft.term) : { error });
+    const reply = error === undefined ? open.state.applier.range(request, open.raft.term) : { error };
+    const place = 'error' in reply ? Histogram.rangeFailed : Histogram.rangeOk;
+    open.cells.observe(place, (performance.now() - beganMs) / 1_000);
+    this.#answer(requestId, reply);
   }
 
   #answerTxn(requestId: number, request: TxnRequest, caller: Caller | undefined): void {

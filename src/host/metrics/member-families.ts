@@ -31,7 +31,7 @@ const gauges: readonly Row[] = [
   ['etcd_debugging_auth_revision', Scalar.authRevision, 'Revision of the users and roles.'],
   ['etcd_debugging_mvcc_compact_revision', Scalar.compactRevision, 'The last compact revision; -1 without one.'],
   ['etcd_debugging_mvcc_current_revision', Scalar.currentRevision, "The store's revision."],
-  ['etcd_debugging_mvcc_keys_total', Scalar.keys, 'Keys in the index, deleted ones that are not compacted included.'],
+  ['etcd_debugging_mvcc_keys_total', Scalar.keys, 'Keys that exist.'],
   ['etcd_debugging_mvcc_total_put_size_in_bytes', Scalar.putBytes, 'Bytes of keys and values put since the start.'],
   ['etcd_debugging_mvcc_watch_stream_total', Scalar.watchStreams, 'Open watch streams.'],
   ['etcd_debugging_mvcc_watcher_total', Scalar.watchers, 'Watchers.'],
