@@ -33,8 +33,10 @@ await phase(root, 0);
 
 const ratios: number[] = [];
 for (let pair = 1; pair <= pairs; pair++) {
-  const quiet = await phase(root, 0);
-  const busy = await phase(root, logins);
+  // Each goes first in turn: the machine drifts.
+  const first = await phase(root, pair % 2 === 0 ? logins : 0);
+  const second = await phase(root, pair % 2 === 0 ? 0 : logins);
+  const [quiet, busy] = pair % 2 === 0 ? [second, first] : [first, second];
   ratios.push(busy.p99Ms / quiet.p99Ms);
   console.log(`${pair}  quiet ${textOf(quiet)}  |  ${busy.loginsPerSecond.toFixed(1)} logins/s ${textOf(busy)}`);
 }

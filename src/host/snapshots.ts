@@ -4,8 +4,9 @@
  *     member --frames, as far as there is credit--> here --as they come--> task --taken--> here --credit--> member
  *
  * The file is made before anybody reads it: its first bytes are known last, and a slow reader then holds back a file
- * instead of the member's old pages. A snapshot that is sent is made in a file without a name, which is gone with its
- * descriptor, also when the process is killed; one that is kept appears under its name whole or not at all.
+ * instead of the member's old pages. Only its digest, which takes a second look, is made while the rest is sent. A
+ * snapshot that is sent is made in a file without a name, which is gone with its descriptor, also when the process is
+ * killed; one that is kept appears under its name whole or not at all.
  */
 import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,11 +42,18 @@ export class SnapshotFailure extends Error {
 /** What was written: bytes of the file with its digest, records, and the revision it is as of. */
 export type SavedSnapshot = EncodedSnapshot;
 
-export interface Spooled extends EncodedSnapshot {
-  /** Of the file, which has no name any more; the reader's to close. */
-  readonly descriptor: number;
-  /** The release whose form it has, e.g. `3.6.0`. */
+interface Encoded extends EncodedSnapshot {
+  /** The release whose form the file has, e.g. `3.6.0`. */
   readonly version: string;
+}
+
+export interface Spooled extends Encoded {
+  /** Of the file, which has no name any more. Everything is in it but the digest at its end. */
+  readonly descriptor: number;
+  /** Resolves when the digest is there, too; rejects as spoolSnapshot does. */
+  readonly whole: Promise<unknown>;
+  /** The reader is done with the file. */
+  close(): void;
 }
 
 /**
@@ -57,12 +65,21 @@ export async function spoolSnapshot(port: MemberPort, asker: Asker, signal: Abor
   // One step: nobody else in this process comes between, and nobody else uses the directory.
   const descriptor = openSync(path, 'w+', 0o600);
   unlinkSync(path);
-  try {
-    return { ...(await encodeState(port, asker, { descriptor }, signal)), descriptor };
-  } catch (error) {
-    closeSync(descriptor);
-    throw error;
-  }
+  return new Promise((resolve, reject) => {
+    let spooled = false;
+    const written = (encoded: Encoded): void => {
+      spooled = true;
+      // While the task reads, the descriptor must not become another file's.
+      const close = (): void => void whole.catch(() => {}).then(() => closeSync(descriptor));
+      resolve({ ...encoded, descriptor, whole, close });
+    };
+    const whole = encodeState(port, asker, { descriptor }, signal, written);
+    // The task may be over before its word that the file is written has come.
+    whole.then(written, error => {
+      if (!spooled) closeSync(descriptor);
+      reject(error);
+    });
+  });
 }
 
 /** A snapshot under a name, read again and found whole before it appears there. Rejects as spoolSnapshot does. */
@@ -75,10 +92,11 @@ async function encodeState(
   asker: Asker,
   target: EncodeTarget,
   signal: AbortSignal | undefined,
-): Promise<EncodedSnapshot & { version: string }> {
+  written: (encoded: Encoded) => void = () => {},
+): Promise<Encoded> {
   signal?.throwIfAborted();
   const channel = new MessageChannel();
-  const feed = new StateFeed(port, asker, channel.port1);
+  const feed = new StateFeed(port, asker, channel.port1, encoded => written({ ...encoded, version: feed.version }));
   const onAbort = (): void => feed.giveUp(signal?.reason as Error);
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
@@ -106,12 +124,13 @@ class StateFeed implements StreamWaiter {
   #streamId = -1;
   #state: 'waiting' | 'head' | 'frames' | 'over' = 'waiting';
 
-  constructor(port: MemberPort, asker: Asker, feed: MessagePort) {
+  constructor(port: MemberPort, asker: Asker, feed: MessagePort, written: (encoded: EncodedSnapshot) => void) {
     this.#port = port;
     this.#asker = asker;
     this.#feed = feed;
-    feed.on('message', (taken: EncodeTaken) => {
-      if (this.#state === 'waiting') this.#open();
+    feed.on('message', (taken: EncodeTaken | EncodedSnapshot) => {
+      if (typeof taken !== 'number') written(taken);
+      else if (this.#state === 'waiting') this.#open();
       else if (this.#state !== 'over' && taken > 0) port.credit(this.#streamId, taken);
     });
   }

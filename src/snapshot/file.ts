@@ -112,12 +112,17 @@ export class SnapshotFileWriter {
     }, options);
   }
 
-  /** The metas, known last, go to the front; the digest takes a second look at the file. Returns the file's length. */
+  /** The metas, known last, go to the front. Returns the length of the database; its digest is lacking yet. */
   finish(): number {
     const { head, lengthBytes } = this.writer.finish();
     writeFully(this.#descriptor, head, 0);
-    writeFully(this.#descriptor, digestOf(this.#descriptor, lengthBytes), lengthBytes);
-    return lengthBytes + DIGEST_BYTES;
+    this.#position = lengthBytes;
+    return lengthBytes;
+  }
+
+  /** Behind finish(): a second look at the whole file, whose front was written last. */
+  appendDigest(): void {
+    writeFully(this.#descriptor, digestOf(this.#descriptor, this.#position), this.#position);
   }
 }
 
@@ -135,8 +140,9 @@ export function writeSnapshotFile(
     const snapshot = new SnapshotFileWriter(file.descriptor, options);
     fill(snapshot.writer);
     const length = snapshot.finish();
+    snapshot.appendDigest();
     file.keep();
-    return length;
+    return length + DIGEST_BYTES;
   } catch (error) {
     file.abandon();
     throw error;

@@ -9,7 +9,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { visitTuple } from '../member/transfer/content.js';
 import { TupleStream } from '../member/transfer/tuples.js';
 import { checkSnapshot } from '../snapshot/check.js';
-import { NewFile, SnapshotFile, SnapshotFileWriter } from '../snapshot/file.js';
+import { DIGEST_BYTES, NewFile, SnapshotFile, SnapshotFileWriter } from '../snapshot/file.js';
 import { ToEtcd } from '../snapshot/to-etcd.js';
 import {
   decodeStateHead,
@@ -56,7 +56,11 @@ async function encode(descriptor: number, port: MessagePort): Promise<EncodedSna
   if (!(await fed(port, take)) || content === undefined) return undefined;
   stream.finish();
   content.finish();
-  return { bytes: file.finish(), records: content.records, revision: content.revision };
+  const { records, revision } = content;
+  const encoded = { bytes: file.finish() + DIGEST_BYTES, records, revision };
+  port.postMessage(encoded satisfies EncodedSnapshot);
+  file.appendDigest();
+  return encoded;
 }
 
 /** What is wrong with the file as it is on the disk; undefined: nothing. */

@@ -35,7 +35,10 @@ export type TaskOutcome<Value> = { readonly value: Value } | { readonly problem:
 /** A member's state becomes a snapshot file. */
 export interface EncodeTask {
   readonly target: EncodeTarget;
-  /** The head and the frames come in (EncodeFeed), each is answered with EncodeTaken; the first answer asks for them. */
+  /**
+   * The head and the frames come in (EncodeFeed), each is answered with EncodeTaken; the first answer asks for them. The
+   * last answer, to a descriptor's task, is EncodedSnapshot: all is in the file but its digest, which takes a second look.
+   */
   readonly port: MessagePort;
 }
 

@@ -11,6 +11,7 @@ import {
   type Cluster,
   type ClusterOptions,
   connect,
+  type EtcdClient,
   type KeyValue,
   StartError,
   startCluster,
@@ -19,6 +20,7 @@ import { Database } from '../../src/snapshot/bbolt/database.js';
 import { checkSnapshot } from '../../src/snapshot/check.js';
 import { SnapshotFile, writeSnapshotFile } from '../../src/snapshot/file.js';
 import { decodeKeyValue } from '../../src/wire/kv.js';
+import { isolate, startPartitioned } from '../kubernetes/partitions.js';
 
 let base = '';
 let open: Cluster[] = [];
@@ -112,23 +114,26 @@ test('a snapshot while everybody writes is the store at one revision, and a clie
   });
   using remote = connect({ endpoints: cluster.endpoints });
   const newest = () => Math.max(0, ...values.keys());
-  for (let round = 0; round < 3; round += 1) {
-    while (newest() < 400 * (round + 1)) await client.get('w0');
-    const acknowledged = newest();
-    const file = join(base, `live-${round}.db`);
-    const { revision } = await cluster.snapshot(file);
-    assert.ok(revision >= acknowledged, 'what was acknowledged before is in it');
-    const puts = putsOf(file);
-    assert.equal(puts.size, revision - 1, 'every revision up to its own, and none beyond');
-    for (const [at, value] of puts) if (values.has(at)) assert.equal(value, values.get(at));
-    const streamed = join(base, `remote-${round}.db`);
-    const pieces: Uint8Array[] = [];
-    for await (const { bytes } of remote.snapshot()) pieces.push(bytes);
-    writeFileSync(streamed, Buffer.concat(pieces));
-    assert.ok(putsOf(streamed).size >= 400 * (round + 1));
+  try {
+    for (let round = 0; round < 3; round += 1) {
+      while (newest() < 400 * (round + 1)) await client.get('w0');
+      const acknowledged = newest();
+      const file = join(base, `live-${round}.db`);
+      const { revision } = await cluster.snapshot(file);
+      assert.ok(revision >= acknowledged, 'what was acknowledged before is in it');
+      const puts = putsOf(file);
+      assert.equal(puts.size, revision - 1, 'every revision up to its own, and none beyond');
+      for (const [at, value] of puts) if (values.has(at)) assert.equal(value, values.get(at));
+      const streamed = join(base, `remote-${round}.db`);
+      const pieces: Uint8Array[] = [];
+      for await (const { bytes } of remote.snapshot()) pieces.push(bytes);
+      writeFileSync(streamed, Buffer.concat(pieces));
+      assert.ok(putsOf(streamed).size >= 400 * (round + 1));
+    }
+  } finally {
+    going = false;
+    await Promise.all(writers);
   }
-  going = false;
-  await Promise.all(writers);
 });
 
 test('a snapshot that is given up, or that loses its member, leaves nothing behind and takes nothing down', async () => {
@@ -268,3 +273,71 @@ test('a file without a digest is taken when that is wanted', async () => {
   const { revision } = await restoreSnapshot({ ...options, dataDir: join(base, 'data'), skipHashCheck: true });
   assert.equal(revision, 2);
 });
+
+test('a Raft snapshot replaces a member under its own snapshots: each is whole as of one revision, or fails', async () => {
+  const dataDir = join(base, 'data');
+  const settings = { snapshotCount: 20, snapshotCatchUpEntries: 5 };
+  const partitioned = await startPartitioned({ logLevel: 'silent', dataDir, ...settings });
+  const { cluster } = partitioned;
+  open.push(cluster);
+  const client = cluster.client();
+  const values = new Map<number, string>();
+  const put = async (at: number): Promise<void> => {
+    const value = `${at} ${'x'.repeat(100_000)}`;
+    values.set((await client.put(`k${at}`, value)).revision, value);
+  };
+  for (let at = 0; at < 60; at += 1) await put(at);
+  const leader = cluster.leader();
+  const behind = cluster.members.findIndex(member => member.id !== leader?.id);
+  const { endpoint, name } = cluster.members[behind]!;
+  using remote = connect({ endpoints: endpoint });
+  while ((await remote.getAll({ prefix: 'k' }, { serializable: true, keysOnly: true })).count < 60);
+  const states = (): string[] => readdirSync(join(dataDir, name)).filter(entry => entry.startsWith('state-'));
+  const former = states();
+
+  const heal = isolate(partitioned, behind, false);
+  const slow = remote.snapshot()[Symbol.asyncIterator]();
+  const pieces: Uint8Array[] = [(await slow.next()).value?.bytes as Uint8Array];
+  for (let at = 60; at < 160; at += 1) await put(at);
+  let replaced = false;
+  const outcomes: string[] = [];
+  const wholeOrNot = async (round: number): Promise<void> => {
+    const taken: Uint8Array[] = [];
+    try {
+      for await (const { bytes } of remote.snapshot()) taken.push(bytes);
+    } catch (error) {
+      outcomes.push((error as Error).message);
+      return;
+    }
+    outcomes.push('whole');
+    checkPuts(join(base, `round-${round}.db`), taken, values);
+  };
+  const racing = [wholeOrNot(0), wholeOrNot(1)];
+  heal();
+  for (let round = 2; !replaced; round += 1) {
+    await wholeOrNot(round);
+    replaced = states().every(state => !former.includes(state));
+  }
+  await Promise.all(racing);
+  for (const outcome of outcomes) assert.match(outcome, /^whole$|^etcdserver: /);
+
+  for (let next = await slow.next(); next.done !== true; next = await slow.next()) pieces.push(next.value.bytes);
+  assert.equal(checkPuts(join(base, 'slow.db'), pieces, values), 61, 'as of the moment when it was asked for');
+  assert.equal(checkPuts(join(base, 'now.db'), await piecesOf(remote), values), 161);
+});
+
+async function piecesOf(client: EtcdClient): Promise<Uint8Array[]> {
+  const pieces: Uint8Array[] = [];
+  for await (const { bytes } of client.snapshot()) pieces.push(bytes);
+  return pieces;
+}
+
+/** Asserts that the pieces make a whole file with every revision up to its last; returns that. */
+function checkPuts(path: string, pieces: readonly Uint8Array[], values: ReadonlyMap<number, string>): number {
+  writeFileSync(path, Buffer.concat(pieces));
+  const puts = putsOf(path);
+  const last = Math.max(...puts.keys());
+  assert.equal(puts.size, last - 1, 'every revision up to its own, and none beyond');
+  for (const [at, value] of puts) if (values.has(at)) assert.equal(value, values.get(at));
+  return last;
+}

@@ -14,6 +14,7 @@ import { formatStatus, snapshotStatus } from '../../src/snapshot/status.js';
 import { control, served, stage } from '../snapshot/etcd-stage.js';
 import { requireEtcd, startEtcd } from '../support/etcd.js';
 import { ownDirectory } from '../support/server-process.js';
+import { goAround } from './round-trip-steps.js';
 
 const run = promisify(execFile);
 const command = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -58,6 +59,14 @@ for (const release of ['3.4', '3.5'] as const) {
     await server.end();
   });
 }
+
+test('20,000 keys go around: kvorum -> etcd -> kvorum, the same at every stop (any size: round-trip.ts)', async t => {
+  const binaries = await requireEtcd(t, '3.5');
+  if (binaries === undefined) return;
+  const { path, remove } = await ownDirectory('kvorum-round-trip-');
+  t.after(remove);
+  await goAround({ binaries, directory: path, keys: 20_000, valueBytes: 300, say: line => t.diagnostic(line) });
+});
 
 test('the client and the command save the snapshot of a real etcd', async t => {
   const binaries = await requireEtcd(t, '3.5');

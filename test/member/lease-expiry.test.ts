@@ -17,6 +17,8 @@ class Stage {
   readonly lessor = new Lessor({ storage: new MemoryStateStore(), minimumTtlSeconds: 2, checkpointPersist: true });
   readonly raft = { isLeader: false, propose: (entries: { data: Uint8Array }[]) => entries.forEach(this.#take, this) };
   readonly expiry: LeaseExpiry;
+  /** Who the entries name. */
+  readonly identities = new Set<string>();
   readonly auth = new AuthStore(new MemoryStateStore(), 300);
   #nowMs = 0;
   #proposed: string[] = [];
@@ -59,6 +61,7 @@ class Stage {
     decodeInternalRequest(data, request);
     const { bodyEnd, bodyStart, field, idMember } = request;
     assert.equal(idMember, 7);
+    this.identities.add(`${request.username}@${request.authRevision}`);
     if (field === InternalField.LeaseRevoke) {
       this.#proposed.push(`revoke ${decode('etcdserverpb.LeaseRevokeRequest', data, bodyStart, bodyEnd).ID}`);
       return;
@@ -84,6 +87,19 @@ test('only who leads lets leases expire, after an election timeout more than the
   assert.deepEqual(stage.pass(20_000), []);
   stage.lead(false);
   assert.deepEqual(stage.pass(30_000), []);
+});
+
+test('with auth on the leader revokes as root, at the present auth revision', () => {
+  const stage = new Stage();
+  stage.lead(true);
+  stage.lessor.grant(5n, 2n);
+  assert.deepEqual(stage.pass(2_000), ['revoke 5']);
+  assert.deepEqual([...stage.identities], ['@0']);
+  stage.auth.addUser('root', Buffer.from('hash'), false);
+  stage.auth.grantRole('root', 'root');
+  assert.equal(stage.auth.enable(), undefined);
+  assert.deepEqual(stage.pass(5_000), ['revoke 5']);
+  assert.deepEqual([...stage.identities], ['@0', 'root@3']);
 });
 
 test('a leader whose thread was held up starts over what it has not let expire yet', () => {

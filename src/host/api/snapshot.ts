@@ -5,7 +5,7 @@
  *
  * remaining_bytes counts down without the digest. The file is read as the client's connection takes it.
  */
-import { close, read } from 'node:fs';
+import { read } from 'node:fs';
 import { promisify } from 'node:util';
 import { type EtcdErrorCode, etcdError, GrpcCode } from '../../wire/errors.js';
 import { encode } from '../../wire/schema.js';
@@ -71,7 +71,7 @@ class SnapshotCall implements CallListener {
       try {
         await this.#send(spooled);
       } finally {
-        close(spooled.descriptor);
+        spooled.close();
       }
       this.#call.end(GrpcCode.Ok, '');
     } catch (error) {
@@ -86,24 +86,27 @@ class SnapshotCall implements CallListener {
     this.#call.end(grpcCode, message);
   }
 
-  async #send({ descriptor, bytes, version }: Spooled): Promise<void> {
+  async #send({ descriptor, bytes, version, whole }: Spooled): Promise<void> {
     const databaseBytes = bytes - digestBytes;
     const buffer = new Uint8Array(readBytes);
-    for (let position = 0; position < bytes; ) {
-      const { bytesRead } = await readFile(descriptor, buffer, 0, Math.min(readBytes, bytes - position), position);
-      if (bytesRead === 0) throw new Error('the file became shorter while it was read');
-      for (let at = 0; at < bytesRead; ) {
-        // The last message is the digest alone.
-        const left = position + at < databaseBytes ? databaseBytes - position - at : bytes - position - at;
-        const blob = buffer.subarray(at, at + Math.min(snapshotChunkBytes, left, bytesRead - at));
-        at += blob.length;
-        const remaining = BigInt(Math.max(0, databaseBytes - position - at));
-        const message = encode('etcdserverpb.SnapshotResponse', { remaining_bytes: remaining, blob, version });
-        this.#gone.signal.throwIfAborted();
-        if (!this.#call.sendMessage(message, true)) await this.#drain();
+    for (let position = 0; position < databaseBytes; ) {
+      const length = Math.min(readBytes, databaseBytes - position);
+      await readFully(descriptor, buffer, length, position);
+      for (let at = 0; at < length; at += snapshotChunkBytes) {
+        const end = Math.min(at + snapshotChunkBytes, length);
+        await this.#sendBlob(buffer.subarray(at, end), databaseBytes - position - end, version);
       }
-      position += bytesRead;
+      position += length;
     }
+    await whole;
+    await readFully(descriptor, buffer, digestBytes, databaseBytes);
+    await this.#sendBlob(buffer.subarray(0, digestBytes), 0, version);
+  }
+
+  async #sendBlob(blob: Uint8Array, remainingBytes: number, version: string): Promise<void> {
+    const message = encode('etcdserverpb.SnapshotResponse', { remaining_bytes: BigInt(remainingBytes), blob, version });
+    this.#gone.signal.throwIfAborted();
+    if (!this.#call.sendMessage(message, true)) await this.#drain();
   }
 
   #drain(): Promise<void> {
@@ -114,5 +117,13 @@ class SnapshotCall implements CallListener {
       };
       if (this.#gone.signal.aborted) this.#drained();
     });
+  }
+}
+
+async function readFully(descriptor: number, target: Uint8Array, length: number, position: number): Promise<void> {
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await readFile(descriptor, target, done, length - done, position + done);
+    if (bytesRead === 0) throw new Error('the file became shorter while it was read');
+    done += bytesRead;
   }
 }

@@ -73,7 +73,6 @@ export class TlsContexts {
       this.#current = load(this.files, this.#protocol);
       this.#logger.info({ certFile: this.files.certFile }, 'TLS files have changed; new connections use the new ones');
     } catch (error) {
-      if (!(error instanceof StartError)) throw error;
       this.#logger.error({ err: error }, 'TLS files have changed and cannot be used; the old ones stay in use');
     }
     return this.#current;
@@ -83,8 +82,12 @@ export class TlsContexts {
 /** Tells one state of the files from another. */
 function stampOf(paths: readonly string[]): string {
   const stamps = paths.map(path => {
-    const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
-    return stat === undefined ? 'none' : `${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`;
+    try {
+      const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+      return `${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+    } catch (error) {
+      return String((error as NodeJS.ErrnoException).code);
+    }
   });
   return stamps.join('|');
 }

@@ -255,7 +255,10 @@ export class AuthStore {
     return undefined;
   }
 
-  /** One permission a range: granting it again replaces its type. */
+  /**
+   * One permission a range: granting it again replaces its type. etcd does so only for the first range of a key, so that
+   * taking WRITE from a later one has no effect there (etcd #21845); here it has.
+   */
   grantPermission(roleName: string, granted: Permission | undefined): Refusal {
     if (granted === undefined) return EtcdErrorCode.PermissionNotGiven;
     if (!isGrantable(granted.key, granted.range_end)) return EtcdErrorCode.InvalidAuthMgmt;

@@ -8,7 +8,6 @@
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
 import type { View } from '../store/environment.js';
-import { viewOf } from '../store/numbers.js';
 import { END_KEY, FIRST_KEY, STAMP_KEY } from '../store/schema.js';
 import type { StateStore } from '../store/state-store.js';
 import { encodeEnd, FRAME_HEADER_BYTES, FrameKind, sealFrame, streamChecksum, TUPLE_HEADER_BYTES } from './frame.js';
@@ -69,12 +68,24 @@ export class StateExporter {
   #fill(): Uint8Array | undefined {
     const frame = new Uint8Array(FRAME_BYTES_MAX);
     let used = this.#take(frame, FRAME_HEADER_BYTES, this.#rest);
+    // The scan begins with the last key of the frame before; keys ascend.
+    let former = this.#lastKey;
     if (used < FRAME_BYTES_MAX) {
-      this.#view.scan(this.#lastKey, END_KEY, (key, value) => {
-        if (compareBytes(key, this.#lastKey) <= 0 || compareBytes(key, STAMP_KEY) === 0) return true;
+      this.#view.scan(former, END_KEY, (key, value) => {
+        if (former.length > 0 && compareBytes(key, former) <= 0) return true;
+        former = NO_BYTES;
+        if (key.length === STAMP_KEY.length && key[0] === STAMP_KEY[0]) return true;
         this.#lastKey = key;
         this.#tuples += 1;
-        used = this.#take(frame, used, tupleOf(key, value));
+        const end = used + TUPLE_HEADER_BYTES + key.length + value.length;
+        if (end <= FRAME_BYTES_MAX) {
+          writeTuple(frame, used, key, value);
+          used = end;
+        } else {
+          const tuple = new Uint8Array(end - used);
+          writeTuple(tuple, 0, key, value);
+          used = this.#take(frame, used, tuple);
+        }
         return used < FRAME_BYTES_MAX;
       });
     }
@@ -97,12 +108,14 @@ export class StateExporter {
   }
 }
 
-function tupleOf(key: Uint8Array, value: Uint8Array): Uint8Array {
-  const tuple = new Uint8Array(TUPLE_HEADER_BYTES + key.length + value.length);
-  const view = viewOf(tuple);
-  view.setUint16(0, key.length, true);
-  view.setUint32(2, value.length, true);
-  tuple.set(key, TUPLE_HEADER_BYTES);
-  tuple.set(value, TUPLE_HEADER_BYTES + key.length);
-  return tuple;
+function writeTuple(target: Uint8Array, at: number, key: Uint8Array, value: Uint8Array): void {
+  const { length } = value;
+  target[at] = key.length;
+  target[at + 1] = key.length >>> 8;
+  target[at + 2] = length;
+  target[at + 3] = length >>> 8;
+  target[at + 4] = length >>> 16;
+  target[at + 5] = length >>> 24;
+  target.set(key, at + TUPLE_HEADER_BYTES);
+  target.set(value, at + TUPLE_HEADER_BYTES + key.length);
 }

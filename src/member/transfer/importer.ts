@@ -66,12 +66,12 @@ export class StateImporter {
   }
 
   /**
-   * Takes the next frame; it is copied as far as needed. Commits now and then: at most about 1 MiB a call. Throws
+   * Takes the next frame; it is copied. Commits now and then: at most about 1 MiB a call. Throws
    * StorageError `corrupt` (then abandon the import), `mapFull`, `io`.
    */
   write(frame: Uint8Array): void {
     assert(this.#state === 'open', 'state importer used after its end');
-    this.#stream.write(frame);
+    this.#stream.write(frame.slice());
     if (this.#pendingBytes >= COMMIT_BYTES_MAX) this.#commitPending();
   }
 

@@ -4,8 +4,7 @@
  * Invariants: frames come in sequence and whole; keys ascend; finish() returns only when everything that was sent has
  * come. Memory: one frame, or the longest tuple.
  */
-import { compareBytes } from '../../base/bytes.js';
-import { viewOf } from '../store/numbers.js';
+import { compareBytes, EMPTY_BYTES } from '../../base/bytes.js';
 import { FIRST_KEY } from '../store/schema.js';
 import { StorageError, StorageErrorKind } from '../store/storage-error.js';
 import { decodeEnd, FrameKind, openFrame, type StreamEnd, streamChecksum, TUPLE_HEADER_BYTES } from './frame.js';
@@ -15,11 +14,9 @@ export type TupleVisitor = (key: Uint8Array, value: Uint8Array) => void;
 
 export class TupleStream {
   readonly #visit: TupleVisitor;
-  /** Bytes of the stream that do not make a whole tuple yet. */
-  #carry: Uint8Array[] = [];
-  #carryBytes = 0;
-  /** Length of the tuple that the carried bytes begin, as far as it is known. */
-  #awaitedBytes = TUPLE_HEADER_BYTES;
+  /** The beginning of a tuple that ended with its frame, and how much of it has come. */
+  #carry: Uint8Array = EMPTY_BYTES;
+  #carriedBytes = 0;
   #lastKey: Uint8Array = FIRST_KEY;
   #sequence = 0;
   #tuples = 0;
@@ -30,7 +27,7 @@ export class TupleStream {
     this.#visit = visit;
   }
 
-  /** Takes the next frame; it is copied as far as needed. Throws StorageError `corrupt`. */
+  /** Takes the next frame, which nobody changes any more: tuples are views of it. Throws StorageError `corrupt`. */
   write(frame: Uint8Array): void {
     const { kind, payload } = openFrame(frame, this.#sequence);
     if (this.#end !== undefined) throw brokenStream('a frame after the end');
@@ -38,45 +35,62 @@ export class TupleStream {
     if (kind === FrameKind.End) this.#end = decodeEnd(payload);
     else if (kind === FrameKind.Data) {
       this.#checksum = streamChecksum(frame, this.#checksum);
-      this.#takeBytes(payload);
+      this.#takeTuples(this.#completeCarried(payload));
     } else throw brokenStream(`a frame of unknown kind ${kind}`);
   }
 
   /** The stream is over. Throws StorageError `corrupt` when a part is missing. */
   finish(): StreamEnd {
     const end = this.#end;
-    if (end === undefined || this.#carryBytes > 0) throw brokenStream('it ends early');
+    if (end === undefined || this.#carriedBytes > 0) throw brokenStream('it ends early');
     if (end.tuples !== this.#tuples || end.checksum !== this.#checksum) {
       throw brokenStream(`${this.#tuples} entries arrived where ${end.tuples} were sent, or their checksum differs`);
     }
     return end;
   }
 
-  #takeBytes(payload: Uint8Array): void {
-    this.#carry.push(payload.slice());
-    this.#carryBytes += payload.length;
-    if (this.#carryBytes < this.#awaitedBytes) return;
-    const bytes = this.#carry.length === 1 ? this.#carry[0]! : joined(this.#carry, this.#carryBytes);
-    const rest = this.#takeTuples(bytes);
-    this.#carry = rest.length > 0 ? [rest] : [];
-    this.#carryBytes = rest.length;
-    this.#awaitedBytes = tupleBytes(rest);
+  /** Gives the carried tuple what it lacks, as far as that has come. Returns what is behind it. */
+  #completeCarried(payload: Uint8Array): Uint8Array {
+    let rest = payload;
+    while (this.#carriedBytes > 0 && rest.length > 0) {
+      // As far as its length is known: first its head, then all of it.
+      const wanted = tupleBytes(this.#carry.subarray(0, this.#carriedBytes), 0);
+      if (this.#carry.length < wanted) this.#carryIn(new Uint8Array(wanted));
+      const part = rest.subarray(0, wanted - this.#carriedBytes);
+      this.#carry.set(part, this.#carriedBytes);
+      this.#carriedBytes += part.length;
+      rest = rest.subarray(part.length);
+      const carried = this.#carry.subarray(0, this.#carriedBytes);
+      if (tupleBytes(carried, 0) > carried.length) continue;
+      this.#carriedBytes = 0;
+      this.#carry = EMPTY_BYTES;
+      this.#takeTuples(carried);
+    }
+    return rest;
   }
 
-  /** Takes all whole tuples; returns what is left. */
-  #takeTuples(bytes: Uint8Array): Uint8Array {
-    let rest = bytes;
+  #carryIn(larger: Uint8Array): void {
+    larger.set(this.#carry.subarray(0, this.#carriedBytes));
+    this.#carry = larger;
+  }
+
+  /** Takes all whole tuples; what is left waits for the next frame. */
+  #takeTuples(bytes: Uint8Array): void {
+    let at = 0;
     for (;;) {
-      const length = tupleBytes(rest);
-      if (rest.length < length) return rest;
-      const keyEnd = TUPLE_HEADER_BYTES + viewOf(rest).getUint16(0, true);
-      const key = rest.subarray(TUPLE_HEADER_BYTES, keyEnd);
+      const end = at + tupleBytes(bytes, at);
+      if (end > bytes.length) break;
+      const keyEnd = at + TUPLE_HEADER_BYTES + (bytes[at]! | (bytes[at + 1]! << 8));
+      const key = bytes.subarray(at + TUPLE_HEADER_BYTES, keyEnd);
       if (compareBytes(key, this.#lastKey) <= 0) throw brokenStream('its keys do not ascend');
       this.#lastKey = key;
       this.#tuples += 1;
-      this.#visit(key, rest.subarray(keyEnd, length));
-      rest = rest.subarray(length);
+      this.#visit(key, bytes.subarray(keyEnd, end));
+      at = end;
     }
+    if (at === bytes.length) return;
+    this.#carry = bytes.subarray(at);
+    this.#carriedBytes = this.#carry.length;
   }
 }
 
@@ -84,19 +98,10 @@ export function brokenStream(what: string): StorageError {
   return new StorageError(StorageErrorKind.Corrupt, `the received state cannot be used: ${what}`);
 }
 
-/** Length of the tuple that begins here, as far as the bytes tell. */
-function tupleBytes(bytes: Uint8Array): number {
-  if (bytes.length < TUPLE_HEADER_BYTES) return TUPLE_HEADER_BYTES;
-  const view = viewOf(bytes);
-  return TUPLE_HEADER_BYTES + view.getUint16(0, true) + view.getUint32(2, true);
-}
-
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+/** Length of the tuple that begins at `at`, or of its head where that has not come. */
+function tupleBytes(bytes: Uint8Array, at: number): number {
+  if (bytes.length - at < TUPLE_HEADER_BYTES) return TUPLE_HEADER_BYTES;
+  const keyLength = bytes[at]! | (bytes[at + 1]! << 8);
+  const low = bytes[at + 2]! | (bytes[at + 3]! << 8) | (bytes[at + 4]! << 16);
+  return TUPLE_HEADER_BYTES + keyLength + low + bytes[at + 5]! * 0x1000000;
 }

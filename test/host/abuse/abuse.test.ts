@@ -33,7 +33,7 @@ after(async () => {
 for (const { name, ends, growthBytesMax = 128 * mib, run } of quickAttacks) {
   it(name, async () => {
     const before = await stage.census();
-    assert.equal(await run(stage.endpoint), ends);
+    assert.equal(await run(stage.endpoint, stage.tlsEndpoint), ends);
     await good.served(20);
     assert.deepEqual(good.failures, []);
     const { memoryBytes, peakBytes } = await stage.censusWithin(atStart.sockets);

@@ -31,8 +31,8 @@ export interface Attack {
   readonly ends: string;
   /** The most that the server's heap and buffers may grow meanwhile, in bytes; 128 MiB if absent. */
   readonly growthBytesMax?: number;
-  /** Carries it out and returns its story. */
-  run(endpoint: string): Promise<string>;
+  /** Carries it out, against the one or the other endpoint, and returns its story. */
+  run(endpoint: string, tlsEndpoint: string): Promise<string>;
 }
 
 const mib = 1024 * 1024;
@@ -359,8 +359,22 @@ const http1: readonly Attack[] = [
   },
 ];
 
+/** The record that a handshake begins with, cut off in its length. */
+const clientHello = Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]);
+
+/** An attack on the port that speaks TLS only. */
+function onTlsPort({ name, ends, run }: Attack): Attack {
+  return { name: `TLS port: ${name}`, ends, run: (_endpoint, tlsEndpoint) => run(tlsEndpoint, tlsEndpoint) };
+}
+
+const overTls: readonly Attack[] = [
+  onTlsPort(overHttp1('plaintext HTTP/1', 'nothing, closed', 'GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n')),
+  onTlsPort(overHttp1('plaintext HTTP/2', 'nothing, closed', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', settingsFrame([]))),
+  onTlsPort(overHttp1('broken handshake', 'nothing, closed', clientHello, randomBytes(2_000))),
+];
+
 /** By count and size. */
-export const quickAttacks: readonly Attack[] = [...floods, ...wrong, ...http1, ...piles];
+export const quickAttacks: readonly Attack[] = [...floods, ...wrong, ...http1, ...overTls, ...piles];
 
 /** A byte a second of what a client would say at once. */
 function dripping(name: string, ends: string, isHttp2: boolean, first: Uint8Array | string, rest: Uint8Array): Attack {
@@ -407,15 +421,19 @@ export const slowAttacks: readonly Attack[] = [
     'GET / HTTP/1.1\r\nHost: localhost\r\nX: ',
     Buffer.from('x'),
   ),
-  {
-    name: '2,000 connections that say nothing',
-    ends: 'nothing, closed',
-    run: async endpoint => {
-      const stories = Array.from({ length: 2_000 }, async () => (await Attacker.connect(endpoint)).end());
-      return [...new Set(await Promise.all(stories))].join(' | ');
-    },
-  },
+  silent('2,000 connections that say nothing', 2_000),
+  onTlsPort(dripping('handshake that drips', 'nothing, closed', false, clientHello, new Uint8Array(100))),
+  onTlsPort(silent('500 connections that say nothing', 500)),
 ];
+
+/** Connections that are opened, and that is all. */
+function silent(name: string, connections: number): Attack {
+  const run = async (endpoint: string): Promise<string> => {
+    const stories = Array.from({ length: connections }, async () => (await Attacker.connect(endpoint)).end());
+    return [...new Set(await Promise.all(stories))].join(' | ');
+  };
+  return { name, ends: 'nothing, closed', run };
+}
 
 // Bytes. --------------------------------------------------------------------------------------------------------------
 

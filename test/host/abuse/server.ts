@@ -1,5 +1,6 @@
 /**
- * The server that is attacked: three members in a process of their own, and a second port that tells what they hold.
+ * The server that is attacked: three members in a process of their own, the last of them behind TLS, and a second port
+ * that tells what they hold.
  *
  *     stderr    {"endpoints": ["127.0.0.1:…", …], "control": "127.0.0.1:…"}
  *     GET /     Census: of now, after a collection of garbage, and the most memory since the last question
@@ -24,7 +25,11 @@ const sampleMs = 20;
 
 /** Run as the child's program. */
 if (process.argv[1] === import.meta.filename) {
-  const cluster = await startCluster({ members: 3, logLevel: 'error' });
+  const cluster = await startCluster({
+    listenClientUrls: ['http://127.0.0.1:0', 'http://127.0.0.1:0', 'https://127.0.0.1:0'],
+    tls: true,
+    logLevel: 'error',
+  });
   let peakBytes = 0;
   setInterval(() => {
     peakBytes = Math.max(peakBytes, memoryBytes());
@@ -37,7 +42,7 @@ if (process.argv[1] === import.meta.filename) {
     });
   });
   await once(control.listen(0, '127.0.0.1'), 'listening');
-  const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
+  const endpoints = cluster.endpoints.map(url => url.replace(/^https?:\/\//, ''));
   const { port } = control.address() as AddressInfo;
   process.stderr.write(`${JSON.stringify({ endpoints, control: `127.0.0.1:${port}` })}\n`);
 }

@@ -15,7 +15,7 @@ test('what says too little, too slowly is closed in time', async () => {
     const good = await GoodClient.start(stage.endpoint);
     await good.served(100);
     const atStart = await stage.census();
-    const stories = await Promise.all(slowAttacks.map(({ run }) => run(stage.endpoint)));
+    const stories = await Promise.all(slowAttacks.map(({ run }) => run(stage.endpoint, stage.tlsEndpoint)));
     assert.deepEqual(
       stories,
       slowAttacks.map(({ ends }) => ends),

@@ -37,6 +37,11 @@ export class AbuseStage {
     return this.endpoints[0] as string;
   }
 
+  /** An endpoint behind TLS. */
+  get tlsEndpoint(): string {
+    return this.endpoints[2] as string;
+  }
+
   async census(): Promise<Census> {
     const [response] = await once(get(`http://${this.#control}`), 'response');
     return JSON.parse(await text(response)) as Census;

@@ -215,9 +215,12 @@ test('new files are used by the next connection; broken ones are not', async t =
   assert.equal(await served(), 'successor', 'an expired one is not used either');
   put('server');
   assert.equal(await served(), 'server');
+  await directory.remove();
+  writeFileSync(directory.path, 'no directory any more');
+  assert.equal(await served(), 'server', 'nor are files that are gone');
   const changes = lines.filter(({ msg }) => msg.startsWith('TLS files'));
   const told = changes.map(({ msg }) => (msg.includes('cannot be used') ? 'kept' : 'changed'));
-  assert.deepEqual(told, ['kept', 'changed', 'kept', 'kept', 'changed']);
+  assert.deepEqual(told, ['kept', 'changed', 'kept', 'kept', 'changed', 'kept']);
 });
 
 test('a session does not outlive the files it was made under', async t => {
