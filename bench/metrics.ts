@@ -7,9 +7,10 @@
  * What counts is the median of the ratios: of puts a second, and of the server's CPU time for a put, which says more on
  * a machine that does other things too.
  */
+
+import { cpuMicros } from '../src/load/processes.js';
 import { type Subject, startSubject } from '../test/support/subject.js';
 import type { LoadResult } from './load/main.js';
-import { cpuMicros } from './load/processes.js';
 import { runGenerator } from './scenarios.js';
 
 const [pairs = 6, seconds = 4, outstanding = 100] = process.argv.slice(2, 5).map(Number);
