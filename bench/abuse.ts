@@ -15,9 +15,9 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Histogram } from '../src/load/histogram.js';
 import { quickAttacks, slowAttacks } from '../test/host/abuse/attacks.js';
 import { AbuseStage, GoodClient } from '../test/host/abuse/stage.js';
-import { Histogram } from './load/histogram.js';
 
 const burning = 'a busy neighbour that attacks nobody';
 const attacks = [...quickAttacks, ...slowAttacks];

@@ -8,10 +8,10 @@
  *
  * Watchers have a key each, on 100 streams over 30 connections to all members; what those cost is part of it.
  */
-import { grantLeases } from './load/grants.js';
-import { type Resident, resident } from './load/processes.js';
-import { delay } from './load/waiting.js';
-import { openWatchers } from './load/watchers.js';
+import { grantLeases } from '../src/load/grants.js';
+import { type Resident, resident } from '../src/load/processes.js';
+import { delay } from '../src/load/waiting.js';
+import { openWatchers } from '../src/load/watchers.js';
 import { putEach, type Running } from './scenarios.js';
 
 export interface MemoryScenario {

@@ -6,11 +6,11 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { cpuMicros } from '../src/load/processes.js';
+import type { OperationName } from '../src/load/requests.js';
 import type { Subject } from '../test/support/subject.js';
 import { h2loadPuts } from './load/h2load.js';
 import type { LoadResult } from './load/main.js';
-import { cpuMicros } from './load/processes.js';
-import type { OperationName } from './load/requests.js';
 
 export interface Group {
   readonly name: string;

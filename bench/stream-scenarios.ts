@@ -10,9 +10,9 @@
  *
  * Of watches the rate is events a second and the latency is from sending the put to an event.
  */
-import { grantLeases } from './load/grants.js';
-import type { LeaseLoadResult } from './load/lease.js';
-import type { WatchLoadResult } from './load/watch.js';
+import { grantLeases } from '../src/load/grants.js';
+import type { LeaseLoadResult } from '../src/load/keepalive-load.js';
+import type { WatchLoadResult } from '../src/load/watch-load.js';
 import { type Group, type Measurement, type Running, runGenerator, type Scenario } from './scenarios.js';
 
 const leases = 10_000;

@@ -10,9 +10,9 @@ import { rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { requestTemplate } from '../../src/load/requests.js';
 import { GrpcClient } from '../../test/support/grpc-client.js';
 import { decodeMessage, encodeMessage, type Message } from '../../test/support/messages.js';
-import { requestTemplate } from './requests.js';
 
 export interface H2loadResult {
   readonly requests: number;
@@ -44,7 +44,7 @@ export async function hasH2load(): Promise<boolean> {
 
 export async function h2loadPuts(options: H2loadOptions): Promise<H2loadResult> {
   const { endpoint, outstanding, seconds, warmup } = options;
-  const template = requestTemplate('put', options.valueBytes);
+  const template = requestTemplate('put', options);
   const body = join(tmpdir(), `kvorum-h2load-${process.pid}.bin`);
   await writeFile(body, template.body);
   const connections = Math.max(1, Math.min(10, Math.ceil(outstanding / 10)));

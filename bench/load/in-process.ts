@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Cluster, startCluster } from '../../src/index.js';
-import { Histogram, type LatencySummary } from './histogram.js';
-import { keyOf } from './requests.js';
+import { Histogram, type LatencySummary } from '../../src/load/histogram.js';
+import { keyOf } from '../../src/load/requests.js';
 
 export interface InProcessResult {
   readonly firstWriteMs: number;

@@ -16,24 +16,13 @@
  * by its gRPC status and makes the exit code 1: a benchmark of errors is none.
  */
 import { parseArgs } from 'node:util';
-import { LoadConnection } from './connection.js';
-import { Histogram, type LatencySummary } from './histogram.js';
-import { type OperationName, operations, requestTemplate } from './requests.js';
-import { delay, openPromise } from './waiting.js';
+import { type OperationName, operations, requestTemplate } from '../../src/load/requests.js';
+import { keyChooser, runUnaryLoad, type UnaryResult } from '../../src/load/unary-load.js';
 
-export interface LoadResult {
+export interface LoadResult extends UnaryResult {
   readonly operation: OperationName;
   readonly keys: string;
   readonly outstanding: number;
-  readonly connections: number;
-  readonly seconds: number;
-  readonly requests: number;
-  readonly perSecond: number;
-  /** Calls that failed, by gRPC status, over the whole run. */
-  readonly failed: Readonly<Record<string, number>>;
-  readonly latencyMs: LatencySummary;
-  /** What the generator itself cost. */
-  readonly clientMicrosPerRequest: number;
 }
 
 interface LoadOptions {
@@ -50,7 +39,10 @@ interface LoadOptions {
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));
-  const result = await runLoad(options);
+  const { operation, keys, keySpace, valueBytes, outstanding } = options;
+  const templates = [requestTemplate(operation, { valueBytes })];
+  const measured = await runUnaryLoad({ ...options, templates, nextKey: keyChooser(keys, keySpace) });
+  const result: LoadResult = { operation, keys, outstanding, ...measured };
   process.stdout.write(`${JSON.stringify(result)}\n`);
   process.exitCode = Object.keys(result.failed).length === 0 ? 0 : 1;
 }
@@ -84,71 +76,6 @@ function readOptions(argv: string[]): LoadOptions {
     seconds: Number(values.seconds),
     warmup: values.requests === undefined ? Number(values.warmup) : 0,
     requests: values.requests === undefined ? undefined : Number(values.requests),
-  };
-}
-
-async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const histogram = new Histogram();
-  const failed: Record<string, number> = {};
-  const nextKey = keyChooser(options);
-  // With fewer calls in flight than endpoints the first ones get them.
-  const used = options.endpoints.slice(0, options.outstanding);
-  const end = openPromise();
-  const finished = (status: number, latencyMs: number) => {
-    histogram.record(latencyMs);
-    if (status !== 0) failed[status] = (failed[status] ?? 0) + 1;
-    if (histogram.count === options.requests) end.resolve();
-  };
-  const template = requestTemplate(options.operation, options.valueBytes);
-  const open = await Promise.all(
-    used.map(endpoint => LoadConnection.open({ endpoint, template, nextKey, finished, failed: end.reject })),
-  );
-  histogram.reset();
-  for (const [i, connection] of open.entries()) connection.run(shareOf(options.outstanding, used.length, i));
-  if (options.warmup > 0) await Promise.race([end.promise, delay(options.warmup * 1000)]);
-  histogram.reset();
-  const cpu = process.cpuUsage();
-  const fromMs = performance.now();
-  await (options.requests === undefined ? Promise.race([end.promise, delay(options.seconds * 1000)]) : end.promise);
-  const seconds = (performance.now() - fromMs) / 1000;
-  const cpuUsed = process.cpuUsage(cpu);
-  const requests = histogram.count;
-  const latencyMs = histogram.summary();
-  await Promise.all(open.map(connection => connection.drain()));
-  for (const connection of open) connection.close();
-  return {
-    operation: options.operation,
-    keys: options.keys,
-    outstanding: options.outstanding,
-    connections: used.length,
-    seconds,
-    requests,
-    perSecond: requests / seconds,
-    failed,
-    latencyMs,
-    clientMicrosPerRequest: (cpuUsed.user + cpuUsed.system) / Math.max(1, requests),
-  };
-}
-
-/** The calls in flight of the connection at `position`: as even as whole numbers allow. */
-function shareOf(outstanding: number, connections: number, position: number): number {
-  return Math.floor(outstanding / connections) + (position < outstanding % connections ? 1 : 0);
-}
-
-function keyChooser(options: LoadOptions): () => number {
-  let last = -1;
-  if (options.keys === 'sequential') {
-    return () => {
-      last = last + 1 === options.keySpace ? 0 : last + 1;
-      return last;
-    };
-  }
-  let state = 0x9e3779b9;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % options.keySpace;
   };
 }
 

@@ -1,37 +1,40 @@
 #!/usr/bin/env node
 /**
  * The `kvorum` command: `kvorum [start] [flags]`, `kvorum member add|remove|promote|list`,
- * `kvorum snapshot save|status|check|restore FILE`, `kvorum dashboards --out DIR`.
+ * `kvorum snapshot save|status|check|restore FILE`, `kvorum bench OPERATION`, `kvorum dashboards --out DIR`.
  *
  * A start-up problem is one line on stderr that names the fix, and exit code 1.
  */
 import { etcdVersion, kvorumVersion } from '../base/version.js';
 import { StartError } from '../host/data-directory.js';
+import type { Printer } from './arguments.js';
 import { booleanOf, flags, readFlags, variableOf } from './flags.js';
 import { start } from './start.js';
+
+type Command = (args: readonly string[], print: Printer) => Promise<number>;
+
+/** The verbs beside start, loaded when asked for: a start does without them. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  member: async () => (await import('./member.js')).memberCommand,
+  snapshot: async () => (await import('./snapshot.js')).snapshotCommand,
+  dashboards: async () => (await import('./dashboards.js')).dashboardsCommand,
+  bench: async () => (await import('./bench/bench.js')).benchCommand,
+};
 
 async function main(args: string[]): Promise<void> {
   const verb = args[0] !== undefined && !args[0].startsWith('-') ? args[0] : 'start';
   const rest = verb === args[0] ? args.slice(1) : args;
   if (verb === 'help') return print(helpText());
-  if (verb === 'snapshot') {
-    // Loaded when asked for: a start does without it.
-    const { snapshotCommand } = await import('./snapshot.js');
-    process.exitCode = await snapshotCommand(rest, { out: print, error: text => void process.stderr.write(text) });
+  const command = await commands[verb]?.();
+  if (command !== undefined) {
+    process.exitCode = await command(rest, { out: print, error: text => void process.stderr.write(text) });
     return;
   }
-  if (verb === 'member') {
-    const { memberCommand } = await import('./member.js');
-    process.exitCode = await memberCommand(rest, { out: print, error: text => void process.stderr.write(text) });
-    return;
+  if (verb !== 'start') {
+    throw new StartError(
+      `unknown command ${verb}; there are start, ${Object.keys(commands).join(', ')}, see kvorum --help`,
+    );
   }
-  if (verb === 'dashboards') {
-    const { dashboardsCommand } = await import('./dashboards.js');
-    process.exitCode = await dashboardsCommand(rest, { out: print, error: text => void process.stderr.write(text) });
-    return;
-  }
-  if (verb !== 'start')
-    throw new StartError(`unknown command ${verb}; there are start, member, snapshot, dashboards, see kvorum --help`);
   const values = readFlags(
     rest.map(argument => (argument === '-h' ? '--help' : argument)),
     process.env,
@@ -52,6 +55,7 @@ function helpText(): string {
     '',
     'usage: kvorum [start] [flags]',
     '       kvorum member add|remove|promote|list',
+    '       kvorum bench put|range|txn-put|txn-mixed|watch|watch-latency|lease-keepalive [--vs URL,…]',
     '       kvorum snapshot check FILE',
     '       kvorum snapshot status FILE [-w simple|json|fields|table]',
     '       kvorum snapshot save FILE [--endpoints HOST:PORT]',

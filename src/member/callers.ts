@@ -18,6 +18,7 @@ import type { Caller } from '../transport/caller.js';
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
 import type { RequestIdentity } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
+import { canonicalPeerUrls } from '../wire/peer-urls.js';
 import { decode } from '../wire/schema.js';
 import { AlarmAction } from './apply/alarms.js';
 import type { Applier } from './apply/applier.js';
@@ -83,6 +84,8 @@ export class Callers {
   /** Why the caller may not make a call at all, as far as its method says. Throws ProtoError. */
   refuseCall(method: number, payload: Uint8Array, caller: Caller | undefined): Refusal {
     if (!this.#auth.enabled) return undefined;
+    // What nobody could add is refused to anybody, as in etcd.
+    if (method === Method.MemberAdd && !hasPeerUrls(payload)) return EtcdErrorCode.MemberBadUrls;
     if (FOR_ROOT.has(method)) return this.#refuseAdmin(caller);
     if (FOR_USERS.has(method)) return this.#refuseNobody(caller);
     if (method !== Method.Alarm) return undefined;
@@ -131,6 +134,10 @@ export class Callers {
         return { username: ROOT, authRevision: revision };
     }
   }
+}
+
+function hasPeerUrls(addition: Uint8Array): boolean {
+  return canonicalPeerUrls(decode('etcdserverpb.MemberAddRequest', addition).peerURLs) !== undefined;
 }
 
 /** An error as Go prints a status: the cancel_reason of a watcher that is refused. */

@@ -61,7 +61,12 @@ async function mistakes(stage: Stage): Promise<void> {
 }
 
 test('member commands, beside both releases of etcd', t =>
-  compareReleases(t, ['etcd-3.5', 'kvorum'], { voters, learners, mistakes }, ['--start-added-members=false']));
+  compareReleases(
+    t,
+    ['etcd-3.5', 'kvorum'],
+    { voters, learners, mistakes },
+    { kvorumFlags: ['--start-added-members=false'] },
+  ));
 
 test('a member that etcdctl adds to kvorum is started, healthy, and in the list with its endpoint', async t => {
   const binaries = await requireEtcd(t, '3.5');

@@ -7,9 +7,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
-import { LoadConnection } from '../../bench/load/connection.js';
-import { Histogram } from '../../bench/load/histogram.js';
-import { keyOf, requestTemplate } from '../../bench/load/requests.js';
+import { LoadConnection } from '../../src/load/connection.js';
+import { Histogram } from '../../src/load/histogram.js';
+import { keyOf, requestTemplate } from '../../src/load/requests.js';
 import { decodeMessage } from '../support/messages.js';
 
 interface Run {
@@ -82,7 +82,7 @@ async function generate(
     await new Promise<void>((resolve, reject) => {
       const opened = LoadConnection.open({
         endpoint: `127.0.0.1:${port}`,
-        template: requestTemplate('put', 256),
+        templates: [requestTemplate('put', {})],
         nextKey: () => nextKey++,
         finished: status => {
           counts.set(status, (counts.get(status) ?? 0) + 1);

@@ -8,8 +8,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http2';
 import { test } from 'node:test';
-import { StreamConnection } from '../../bench/load/stream-connection.js';
-import { WatchResponseReader } from '../../bench/load/watch-response.js';
+import { StreamConnection } from '../../src/load/stream-connection.js';
+import { WatchResponseReader } from '../../src/load/watch-response.js';
 import { encode } from '../../src/wire/schema.js';
 import { frameMessage } from '../support/grpc-client.js';
 

@@ -88,7 +88,20 @@ async function contentOf(binaries: EtcdBinaries, endpoint: string): Promise<{ ha
 }
 
 /** Restores a file with etcd's own program, serves it and tells what the server says. */
-export async function served(t: TestContext, { binaries, directory }: Stage, file: string) {
+export async function served(t: TestContext, stage: Stage, file: string) {
+  const { endpoint, database, end } = await restored(t, stage, file);
+  const content = await contentOf(stage.binaries, endpoint);
+  await control(stage.binaries, ['--endpoints', endpoint, 'put', 'after', 'the restore']);
+  await control(stage.binaries, ['--endpoints', endpoint, 'defrag']);
+  return { ...content, database, end };
+}
+
+/** Restores a file with etcd's own program and serves it. */
+export async function restored(
+  t: TestContext,
+  { binaries, directory }: Pick<Stage, 'binaries' | 'directory'>,
+  file: string,
+) {
   const data = join(directory, `restored-${Math.trunc(performance.now())}`);
   const [clientPort, peerPort] = await freePorts(2);
   const peer = `http://127.0.0.1:${peerPort}`;
@@ -101,9 +114,5 @@ export async function served(t: TestContext, { binaries, directory }: Stage, fil
     line.includes('serving client traffic insecurely') ? true : undefined,
   );
   t.after(server.end);
-  const endpoint = `127.0.0.1:${clientPort}`;
-  const content = await contentOf(binaries, endpoint);
-  await control(binaries, ['--endpoints', endpoint, 'put', 'after', 'the restore']);
-  await control(binaries, ['--endpoints', endpoint, 'defrag']);
-  return { ...content, database: join(data, 'member', 'snap', 'db'), end: server.end };
+  return { endpoint: `127.0.0.1:${clientPort}`, database: join(data, 'member', 'snap', 'db'), end: server.end };
 }

@@ -10,7 +10,9 @@ import type { ControlOutput, ControlSession } from './control-session.js';
 import type { Family } from './differential.js';
 import { type EtcdVersion, requireEtcd } from './etcd.js';
 import { type ControlCommand, ControlledCluster, type ControlResult } from './etcdctl.js';
-import { startSubjects } from './subject.js';
+import { type SubjectOptions, startSubjects } from './subject.js';
+
+type FurtherOptions = Partial<Pick<SubjectOptions, 'members' | 'flags' | 'kvorumFlags'>>;
 
 export type Scenario = (stage: Stage) => Promise<void>;
 
@@ -131,11 +133,11 @@ export async function compareReleases(
   t: TestContext,
   families: readonly Family[],
   scenarios: Readonly<Record<string, Scenario>>,
-  kvorumFlags: readonly string[] = [],
+  options: FurtherOptions = {},
 ): Promise<void> {
   for (const peer of ['3.4', '3.5'] as const) if ((await requireEtcd(t, peer)) === undefined) return;
   await Promise.all(
-    (['3.4', '3.5'] as const).map(release => compareScenarios(t, release, families, scenarios, kvorumFlags)),
+    (['3.4', '3.5'] as const).map(release => compareScenarios(t, release, families, scenarios, options)),
   );
 }
 
@@ -145,11 +147,11 @@ async function compareScenarios(
   release: EtcdVersion,
   families: readonly Family[],
   scenarios: Readonly<Record<string, Scenario>>,
-  kvorumFlags: readonly string[],
+  options: FurtherOptions,
 ): Promise<void> {
   const binaries = await requireEtcd(t, release);
   if (binaries === undefined) return;
-  const subjects = await startSubjects(families, { members: 3, kvorumFlags });
+  const subjects = await startSubjects(families, { members: 3, ...options });
   try {
     const clusters = await Promise.all(subjects.map(subject => ControlledCluster.of(subject, binaries.control)));
     const differing: string[] = [];

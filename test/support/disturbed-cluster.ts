@@ -16,10 +16,23 @@ export interface DisturbedCluster {
   stop(): Promise<void>;
 }
 
+/** What both kinds can be told about auth: kvorum as options, etcd as flags. */
+export interface AuthSettings {
+  readonly bcryptCost?: number;
+  readonly authToken?: string;
+}
+
 /** Starts three members and resolves when they serve clients. */
-export async function startDisturbedCluster(family: Family): Promise<DisturbedCluster> {
-  if (family !== 'kvorum') return startEtcd({ members: 3, version: family === 'etcd-3.4' ? '3.4' : '3.5' });
-  const cluster = await startCluster({ logLevel: 'silent' });
+export async function startDisturbedCluster(family: Family, auth: AuthSettings = {}): Promise<DisturbedCluster> {
+  if (family !== 'kvorum') {
+    const { bcryptCost, authToken } = auth;
+    const flags = [
+      ...(bcryptCost === undefined ? [] : [`--bcrypt-cost=${bcryptCost}`]),
+      ...(authToken === undefined ? [] : ['--auth-token', authToken]),
+    ];
+    return startEtcd({ members: 3, version: family === 'etcd-3.4' ? '3.4' : '3.5', flags });
+  }
+  const cluster = await startCluster({ logLevel: 'silent', ...auth });
   return {
     endpoints: cluster.endpoints.map(endpoint => endpoint.replace('http://', '')),
     kill: member => cluster.members[member]!.kill(),

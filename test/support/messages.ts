@@ -55,9 +55,6 @@ LeaseKeepAliveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64
 LeaseTimeToLiveRequest 1:ID:int64 2:keys:bool
 LeaseTimeToLiveResponse 1:header:ResponseHeader 2:ID:int64 3:TTL:int64 4:grantedTTL:int64 5:keys:bytes*
 LeaseLeasesRequest
-LeaseStatus 1:ID:int64
-LeaseLeasesResponse 1:header:ResponseHeader 2:leases:LeaseStatus*
-LeaseLeasesRequest
 LeaseLeasesResponse 1:header:ResponseHeader 2:leases:LeaseStatus*
 LeaseStatus 1:ID:int64
 StatusRequest
@@ -74,6 +71,79 @@ WatchResponse 1:header:ResponseHeader 2:watch_id:int64 3:created:bool 4:canceled
 Event 1:type:enum 2:kv:KeyValue 3:prev_kv:KeyValue
 HashKVRequest 1:revision:int64
 HashKVResponse 1:header:ResponseHeader 2:hash:uint32 3:compact_revision:int64 4:hash_revision:int64
+HashRequest
+HashResponse 1:header:ResponseHeader 2:hash:uint32
+DefragmentRequest
+DefragmentResponse 1:header:ResponseHeader
+SnapshotRequest
+SnapshotResponse 1:header:ResponseHeader 2:remaining_bytes:uint64 3:blob:bytes 4:version:string
+MoveLeaderRequest 1:targetID:uint64
+MoveLeaderResponse 1:header:ResponseHeader
+AlarmRequest 1:action:enum 2:memberID:uint64 3:alarm:enum
+AlarmMember 1:memberID:uint64 2:alarm:enum
+AlarmResponse 1:header:ResponseHeader 2:alarms:AlarmMember*
+DowngradeRequest 1:action:enum 2:version:string
+DowngradeResponse 1:header:ResponseHeader 2:version:string
+Member 1:ID:uint64 2:name:string 3:peerURLs:string* 4:clientURLs:string* 5:isLearner:bool
+MemberAddRequest 1:peerURLs:string* 2:isLearner:bool
+MemberAddResponse 1:header:ResponseHeader 2:member:Member 3:members:Member*
+MemberRemoveRequest 1:ID:uint64
+MemberRemoveResponse 1:header:ResponseHeader 2:members:Member*
+MemberUpdateRequest 1:ID:uint64 2:peerURLs:string*
+MemberUpdateResponse 1:header:ResponseHeader 2:members:Member*
+MemberListRequest 1:linearizable:bool
+MemberListResponse 1:header:ResponseHeader 2:members:Member*
+MemberPromoteRequest 1:ID:uint64
+MemberPromoteResponse 1:header:ResponseHeader 2:members:Member*
+AuthEnableRequest
+AuthEnableResponse 1:header:ResponseHeader
+AuthDisableRequest
+AuthDisableResponse 1:header:ResponseHeader
+AuthStatusRequest
+AuthStatusResponse 1:header:ResponseHeader 2:enabled:bool 3:authRevision:uint64
+AuthenticateRequest 1:name:string 2:password:string
+AuthenticateResponse 1:header:ResponseHeader 2:token:string
+UserAddOptions 1:no_password:bool
+Permission 1:permType:enum 2:key:bytes 3:range_end:bytes
+AuthUserAddRequest 1:name:string 2:password:string 3:options:UserAddOptions 4:hashedPassword:string
+AuthUserAddResponse 1:header:ResponseHeader
+AuthUserGetRequest 1:name:string
+AuthUserGetResponse 1:header:ResponseHeader 2:roles:string*
+AuthUserListRequest
+AuthUserListResponse 1:header:ResponseHeader 2:users:string*
+AuthUserDeleteRequest 1:name:string
+AuthUserDeleteResponse 1:header:ResponseHeader
+AuthUserChangePasswordRequest 1:name:string 2:password:string 3:hashedPassword:string
+AuthUserChangePasswordResponse 1:header:ResponseHeader
+AuthUserGrantRoleRequest 1:user:string 2:role:string
+AuthUserGrantRoleResponse 1:header:ResponseHeader
+AuthUserRevokeRoleRequest 1:name:string 2:role:string
+AuthUserRevokeRoleResponse 1:header:ResponseHeader
+AuthRoleAddRequest 1:name:string
+AuthRoleAddResponse 1:header:ResponseHeader
+AuthRoleGetRequest 1:role:string
+AuthRoleGetResponse 1:header:ResponseHeader 2:perm:Permission*
+AuthRoleListRequest
+AuthRoleListResponse 1:header:ResponseHeader 2:roles:string*
+AuthRoleDeleteRequest 1:role:string
+AuthRoleDeleteResponse 1:header:ResponseHeader
+AuthRoleGrantPermissionRequest 1:name:string 2:perm:Permission
+AuthRoleGrantPermissionResponse 1:header:ResponseHeader
+AuthRoleRevokePermissionRequest 1:role:string 2:key:bytes 3:range_end:bytes
+AuthRoleRevokePermissionResponse 1:header:ResponseHeader
+LockRequest 1:name:bytes 2:lease:int64
+LockResponse 1:header:ResponseHeader 2:key:bytes
+UnlockRequest 1:key:bytes
+UnlockResponse 1:header:ResponseHeader
+LeaderKey 1:name:bytes 2:key:bytes 3:rev:int64 4:lease:int64
+CampaignRequest 1:name:bytes 2:lease:int64 3:value:bytes
+CampaignResponse 1:header:ResponseHeader 2:leader:LeaderKey
+ProclaimRequest 1:leader:LeaderKey 2:value:bytes
+ProclaimResponse 1:header:ResponseHeader
+LeaderRequest 1:name:bytes
+LeaderResponse 1:header:ResponseHeader 2:kv:KeyValue
+ResignRequest 1:leader:LeaderKey
+ResignResponse 1:header:ResponseHeader
 `;
 
 const messages = parseTables(tables);

@@ -24,6 +24,8 @@ export interface SubjectOptions {
   readonly members: 1 | 3;
   /** Keep the data below this directory and write it durably; without it the data is temporary, on both. */
   readonly parentDirectory?: string;
+  /** Further flags of the server, whichever it is. */
+  readonly flags?: readonly string[];
   /** Further flags of kvorum's command. */
   readonly kvorumFlags?: readonly string[];
   /** Flags that set up TLS for clients, the same for both; with them the client URLs are https. */
@@ -60,14 +62,8 @@ async function startKvorum(options: SubjectOptions): Promise<Subject> {
   const storage =
     options.parentDirectory === undefined ? ['--ephemeral'] : ['--data-dir', join(directory.path, 'data')];
   const command = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-  const flags = [
-    command,
-    '--listen-client-urls',
-    urls,
-    ...storage,
-    ...(options.kvorumFlags ?? []),
-    ...(options.tls ?? []),
-  ];
+  const furtherFlags = [...(options.flags ?? []), ...(options.kvorumFlags ?? []), ...(options.tls ?? [])];
+  const flags = [command, '--listen-client-urls', urls, ...storage, ...furtherFlags];
   // Killed, it cannot remove its ephemeral data: that lies in a directory which is removed.
   const variables = { TMPDIR: directory.path };
   const { server, ready } = await startServer('kvorum', process.execPath, flags, endpointsOfReadyLine, variables);

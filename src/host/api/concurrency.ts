@@ -6,7 +6,8 @@
  *   - lease 0 is a new lease of 60 s that nobody keeps alive: the key is gone when it expires;
  *   - every failure has the code Unknown, as in etcd, where an error of the inner call loses its own;
  *   - a client that cancels, or whose deadline passes, while it waits leaves no key behind;
- *   - Observe sends no faster than the connection takes it, and ends with the client only.
+ *   - Observe sends no faster than the connection takes it. It ends with the client; when its own calls are refused, to
+ *     who may not read the election's keys, it ends without a word.
  */
 
 import type { EtcdClient } from '../../client/client.js';
@@ -99,11 +100,16 @@ class ConcurrencyCall implements CallListener {
 
   #fail(error: unknown): void {
     if (this.#cancelled.signal.aborted) this.#call.end(GrpcCode.Canceled, cancelError.message);
-    else if (error instanceof EtcdError) this.#call.end(GrpcCode.Unknown, error.message);
+    else if (error instanceof EtcdError) this.#failAs(error);
     else if (error instanceof ProtoError) {
       const { grpcCode, message } = etcdError(EtcdErrorCode.Undecodable, error.message);
       this.#call.end(grpcCode, message);
     } else this.#call.end(GrpcCode.Internal, `kvorum: ${String(error)}`);
+  }
+
+  #failAs({ message }: EtcdError): void {
+    if (this.#info.method === Method.Observe) this.#call.end(GrpcCode.Ok, '');
+    else this.#call.end(GrpcCode.Unknown, message);
   }
 }
 

@@ -19,8 +19,11 @@ const streamWindowBytes = 2 ** 24;
 export interface LoadConnectionOptions {
   /** `host:port`, or with TLS `https://host:port`. */
   readonly endpoint: string;
-  readonly template: RequestTemplate;
-  /** Starts no more than so many calls, the one that opens the connection included. */
+  /** All of one path. */
+  readonly templates: readonly RequestTemplate[];
+  /** Which of several is called next. */
+  readonly chooseTemplate?: (() => number) | undefined;
+  /** Starts no more than so many calls, the one that opens the connection included, until `allow` allows more. */
   readonly calls?: number;
   /** Chooses the number (in most requests: of the key) that the template writes into the next call. */
   readonly nextKey: () => number;
@@ -34,7 +37,10 @@ export class LoadConnection implements FrameHandler {
   readonly #options: LoadConnectionOptions;
   readonly #socket: FrameSocket;
   readonly #startedMs = new Float64Array(ringSize).fill(Number.NaN);
-  readonly #request: PreparedRequest;
+  readonly #requests: readonly PreparedRequest[];
+  readonly #longestBytes: number;
+  /** The template of the next call. */
+  #which = 0;
   readonly #freeBuffers: Buffer[] = [];
   #nextStream = 3;
   #outstanding = 0;
@@ -45,7 +51,8 @@ export class LoadConnection implements FrameHandler {
 
   private constructor(options: LoadConnectionOptions) {
     this.#options = options;
-    this.#request = laterRequest(options.template);
+    this.#requests = options.templates.map(laterRequest);
+    this.#longestBytes = Math.max(...this.#requests.map(({ bytes }) => bytes.length));
     this.#callsLeft = (options.calls ?? Number.POSITIVE_INFINITY) - 1;
     this.#socket = new FrameSocket(options.endpoint, streamWindowBytes, this);
   }
@@ -54,11 +61,9 @@ export class LoadConnection implements FrameHandler {
   static async open(options: LoadConnectionOptions): Promise<LoadConnection> {
     const connection = new LoadConnection(options);
     await connection.#socket.ready();
-    const first = firstRequest(
-      { path: options.template.path, authority: authorityOf(options.endpoint) },
-      options.template,
-    );
-    options.template.write(first.bytes, first.bodyAt, options.nextKey());
+    const template = options.templates[0]!;
+    const first = firstRequest({ path: template.path, authority: authorityOf(options.endpoint) }, template);
+    template.write(first.bytes, first.bodyAt, options.nextKey());
     connection.#sendWindow -= first.dataBytes;
     connection.#outstanding = 1;
     connection.#startedMs[0] = performance.now();
@@ -70,6 +75,12 @@ export class LoadConnection implements FrameHandler {
   /** Keeps `outstanding` calls in flight from now on. */
   run(outstanding: number): void {
     this.#target = outstanding;
+    this.#fill(performance.now());
+  }
+
+  /** Allows so many calls beyond `calls`. */
+  allow(calls: number): void {
+    this.#callsLeft += calls;
     this.#fill(performance.now());
   }
 
@@ -88,24 +99,26 @@ export class LoadConnection implements FrameHandler {
 
   /** Starts calls until the target or the connection's send window is reached; all of them start at `nowMs`. */
   #fill(nowMs: number): void {
-    const { bytes, bodyAt, secondIdAt, dataBytes } = this.#request;
-    const { template, nextKey } = this.#options;
+    const { templates, chooseTemplate, nextKey } = this.#options;
     const target = Math.min(this.#target, this.#outstanding + this.#callsLeft);
-    while (this.#outstanding < target && this.#sendWindow >= dataBytes) {
+    while (this.#outstanding < target && this.#sendWindow >= this.#requests[this.#which]!.dataBytes) {
       const buffer = this.#freeBuffers.pop() ?? Buffer.allocUnsafeSlow(readBufferBytes);
       let end = 0;
-      const room = readBufferBytes - bytes.length;
-      while (this.#outstanding < target && this.#sendWindow >= dataBytes && end <= room) {
+      const room = readBufferBytes - this.#longestBytes;
+      while (this.#outstanding < target && end <= room) {
+        const { bytes, bodyAt, secondIdAt, dataBytes } = this.#requests[this.#which]!;
+        if (this.#sendWindow < dataBytes) break;
         buffer.set(bytes, end);
         writeUint31(buffer, end + 5, this.#nextStream);
         writeUint31(buffer, end + secondIdAt, this.#nextStream);
-        template.write(buffer, end + bodyAt, nextKey());
+        templates[this.#which]!.write(buffer, end + bodyAt, nextKey());
         end += bytes.length;
         this.#startedMs[placeOf(this.#nextStream)] = nowMs;
         this.#nextStream += 2;
         this.#outstanding++;
         this.#callsLeft--;
         this.#sendWindow -= dataBytes;
+        if (chooseTemplate !== undefined) this.#which = chooseTemplate();
       }
       this.#socket.write(buffer.subarray(0, end), () => this.#freeBuffers.push(buffer));
     }

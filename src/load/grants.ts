@@ -14,7 +14,7 @@ export async function grantLeases(endpoints: readonly string[], leases: number, 
   const open = endpoints.slice(0, leases).map((endpoint, position, used) =>
     LoadConnection.open({
       endpoint,
-      template: grantTemplate(ttlSeconds),
+      templates: [grantTemplate(ttlSeconds)],
       calls: Math.floor(leases / used.length) + (position < leases % used.length ? 1 : 0),
       nextKey: () => started++,
       finished: status => {

@@ -5,7 +5,7 @@
  * different streams. Streams go round the connections, connections round the endpoints. A watcher must see rising
  * revisions; one that is cancelled ends the run.
  */
-import { encode } from '../../src/wire/schema.js';
+import { encode } from '../wire/schema.js';
 import { keyOf } from './requests.js';
 import { StreamConnection } from './stream-connection.js';
 import { openPromise } from './waiting.js';

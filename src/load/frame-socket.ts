@@ -11,6 +11,7 @@ import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { FrameType, frame, preface, windowDefault } from './frames.js';
 import { GrpcStatusReader } from './grpc-status.js';
+import { openPromise } from './waiting.js';
 
 const Flag = { EndStream: 0x1, Ack: 0x1, Padded: 0x8, Priority: 0x20 } as const;
 const Setting = { HeaderTableSize: 1, MaxConcurrentStreams: 3, InitialWindowSize: 4 } as const;
@@ -44,12 +45,12 @@ export class FrameSocket {
   readonly #carry = Buffer.alloc(2 * readBufferBytes);
   #carried = 0;
   #received = 0;
-  #onSettings: (() => void) | undefined;
+  readonly #settled = openPromise();
   #closed = false;
   #nowMs = 0;
   #streamSendWindow = windowDefault;
 
-  /** Connects to `host:port`, or with TLS to `https://host:port`; `streamWindowBytes` is what a server may send ahead on one stream. */
+  /** Connects to `host:port`, or with TLS to `https://host:port`; a server may send `streamWindowBytes` ahead on a stream. */
   constructor(endpoint: string, streamWindowBytes: number, handler: FrameHandler) {
     this.#endpoint = endpoint;
     this.#handler = handler;
@@ -66,11 +67,9 @@ export class FrameSocket {
     return this.#streamSendWindow;
   }
 
-  /** Resolves when the server's settings have come. */
-  async ready(): Promise<void> {
-    await new Promise<void>(resolve => {
-      this.#onSettings = resolve;
-    });
+  /** Resolves when the server's settings have come; rejects when the connection breaks before. */
+  ready(): Promise<void> {
+    return this.#settled.promise;
   }
 
   write(bytes: Uint8Array, done?: () => void): void {
@@ -89,7 +88,9 @@ export class FrameSocket {
   fail(reason: string): void {
     if (this.#closed) return;
     this.close();
-    this.#handler.onFailure(new Error(`${this.#endpoint}: ${reason}`));
+    const error = new Error(`${this.#endpoint}: ${reason}`);
+    this.#settled.reject(error);
+    this.#handler.onFailure(error);
   }
 
   close(): void {
@@ -180,8 +181,7 @@ export class FrameSocket {
     }
     if (this.#streamSendWindow < windowDefault) this.fail('the server has a small stream window');
     this.write(frame(FrameType.Settings, Flag.Ack, 0, Buffer.alloc(0)));
-    this.#onSettings?.();
-    this.#onSettings = undefined;
+    this.#settled.resolve();
   }
 
   #openWindow(): void {

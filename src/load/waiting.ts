@@ -1,0 +1,37 @@
+/** What the load programs wait with. */
+
+export interface OpenPromise {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export function delay(ms: number): Promise<void> {
+  return new Promise(resolve => {
+    setTimeout(resolve, ms);
+  });
+}
+
+export function openPromise(): OpenPromise {
+  let resolve!: () => void;
+  let reject!: (error: Error) => void;
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  // It may fail while its owner still waits for something else: that alone must not end the process.
+  promise.catch(() => undefined);
+  return { promise, resolve, reject };
+}
+
+/** Allows calls as the clock says; the calls missed while this process was busy are made up for. */
+export function tickAtRate(rate: number, allow: (more: number) => void): NodeJS.Timeout {
+  const fromMs = performance.now();
+  let given = 0;
+  return setInterval(() => {
+    const due = Math.floor(((performance.now() - fromMs) * rate) / 1000);
+    if (due === given) return;
+    allow(due - given);
+    given = due;
+  }, 1);
+}
