@@ -42,11 +42,13 @@ class WebsocketExchange implements Exchange {
   readonly peer: Peer;
   readonly secure: boolean;
   readonly #connection: WebSocket;
+  readonly #socket: Socket;
   readonly #gate = new BodyGate();
   #waiting = false;
 
   constructor(connection: WebSocket, request: IncomingMessage, peer: Peer) {
     this.#connection = connection;
+    this.#socket = request.socket;
     this.target = request.url ?? '/';
     this.host = request.headers.host ?? '';
     this.headers = [...tokenOf(request), ...headersOf(request)];
@@ -79,6 +81,8 @@ class WebsocketExchange implements Exchange {
   begin(): void {}
 
   write(text: string): boolean {
+    // What is written to a dead socket is counted nowhere: it would be taken for ever. 'close' follows.
+    if (this.#socket.destroyed) return false;
     this.#connection.send(text.trimEnd(), () => this.#sent());
     this.#waiting ||= this.#connection.bufferedAmount > drainBytes;
     if (this.#waiting) this.#connection.pause();
@@ -99,7 +103,7 @@ class WebsocketExchange implements Exchange {
   release(): void {}
 
   #sent(): void {
-    if (!this.#waiting || this.#connection.bufferedAmount > drainBytes / 2) return;
+    if (!this.#waiting || this.#socket.destroyed || this.#connection.bufferedAmount > drainBytes / 2) return;
     this.#waiting = false;
     this.#connection.resume();
     this.#gate.drain();

@@ -100,6 +100,8 @@ class Stage {
       await admin(Method.UserGrantRole, 'etcdserverpb.AuthUserGrantRoleRequest', { user, role });
     }
     await admin(Method.AuthEnable, 'etcdserverpb.AuthEnableRequest', {});
+    // A confirmed read: from then on every member knows, also what it answers by itself.
+    for (const at of this.ports.keys()) assert.equal(await this.get(serverAsks, 'a', at), 'ok');
   }
 
   async facts(at: number, name: string) {

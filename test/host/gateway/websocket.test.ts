@@ -3,6 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { afterEach, it } from 'node:test';
 import { type ClientOptions, WebSocket } from 'ws';
 import { base64, Stage, type StageOptions } from './stage.js';
@@ -103,6 +104,17 @@ it('holds a flood back until its reader takes it', async () => {
   await client.receive(before + 20);
   assert.ok(stage.floodMessages > before);
   client.socket.terminate();
+  await stage.hears('cancel client');
+});
+
+it('ends a flood whose reader breaks off', async () => {
+  await begin();
+  const client = new Client('/v3/watch');
+  await once(client.socket, 'open');
+  client.socket.pause();
+  await client.send(`{"create_request":{"key":"${base64('flood')}"}}`);
+  await stage.hears('message');
+  (client.socket as unknown as { _socket: Socket })._socket.resetAndDestroy();
   await stage.hears('cancel client');
 });
 
