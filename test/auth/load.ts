@@ -159,7 +159,7 @@ export class Caller {
 }
 
 /** How many refusals somebody hears before logging in again, for some: a void token is to be tried more than once. */
-const stubbornness = 12;
+const stubbornness = 60;
 
 /** Works until the scene is over. */
 export async function work(scene: Scene, user: string, number: number): Promise<void> {
