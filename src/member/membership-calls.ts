@@ -139,13 +139,20 @@ export class MembershipCalls {
     }
   }
 
-  /** Ends the promotions that found no leader for `timeoutMs`. Changes wait for their clients to give up. */
+  /**
+   * Ends the promotions that found no leader for `timeoutMs`. Changes wait for their clients to give up; those that
+   * another member asked for are forgotten, because it has asked again or given up itself.
+   */
   expire(nowMs: number, timeoutMs: number): void {
     const error = this.#context.open.raft.leader === NO_MEMBER ? ErrorCode.NoLeader : ErrorCode.Timeout;
     for (const { requestId, startedMs } of this.#promotions.values()) {
       if (nowMs - startedMs < timeoutMs) continue;
       this.#promotions.delete(requestId);
       this.#context.host.end(requestId, error);
+    }
+    for (const [counter, { asker, sentMs }] of this.#changes) {
+      if (asker.from !== undefined && sentMs !== undefined && nowMs - sentMs >= timeoutMs)
+        this.#changes.delete(counter);
     }
   }
 

@@ -238,6 +238,21 @@ test('another member asks the leader, again when it is lost, and passes its answ
   assert.deepEqual(stage.heard(), ['1: LearnerNotReady']);
 });
 
+test('a promotion that another member asked for and that was lost is forgotten in time', () => {
+  const stage = new Stage();
+  stage.add(1, url, true);
+  stage.calls.offer(0);
+  stage.apply();
+  stage.raft.status.progress.push({ id: newId, match: 100 });
+  stage.calls.peerCall(other, 9, encode('etcdserverpb.MemberPromoteRequest', { ID: newId }));
+  stage.calls.offer(0);
+  assert.equal(stage.proposed.length, 1);
+  stage.calls.expire(6_999, 7_000);
+  stage.calls.expire(7_000, 7_000);
+  stage.apply();
+  assert.deepEqual(stage.replied, [], 'who asked has given up by now');
+});
+
 test('a promotion without a leader ends in time; every call ends when the member stops', () => {
   const stage = new Stage();
   stage.raft.leader = 0n;
