@@ -142,7 +142,7 @@ export class ControlledCluster {
       labelled = labelled.replaceAll(new RegExp(`(?<![\\w.])${from.replaceAll('.', '\\.')}(?![\\w.])`, 'g'), to);
     }
     // An id that begins with a zero is padded with a blank (%16x): one in sixteen, on either side.
-    return labelled.replaceAll(/\bMember {2,}/g, 'Member ').replaceAll(/127\.0\.0\.1:\d+/g, 'PEER');
+    return labelled.replaceAll(/\b(Member|cluster) {2,}/g, '$1 ').replaceAll(/127\.0\.0\.1:\d+/g, 'PEER');
   }
 }
 
@@ -171,8 +171,9 @@ function runControl(control: string, endpoints: string, flags: readonly string[]
 }
 
 /** JSON as etcdctl writes it: 64-bit integers are numbers there, of which the large ones would lose digits. */
+/** Ids as text: few are so small that they have less than thirteen digits, and nothing else is so large. */
 function parseJson(output: string): unknown {
-  return JSON.parse(output.replaceAll(/:(\d{16,})\b/g, ':"$1"'));
+  return JSON.parse(output.replaceAll(/:(\d{13,})\b/g, ':"$1"'));
 }
 
 function leads(status: StatusJson): boolean {

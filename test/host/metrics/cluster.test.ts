@@ -82,11 +82,11 @@ test('bytes are those of the messages; what went into a ring at one end came out
   const request = Buffer.from('0a016b120176', 'hex');
   const { messages } = await client.unary('/etcdserverpb.KV/Put', request);
   await client.close();
-  const found = await scrape(first.endpoint);
+  const sentName = `etcd_network_peer_sent_bytes_total{To="${second.id}"}`;
+  const found = await scrapeUntil(first, each => each.value(sentName) > 0);
   assert.equal(found.value('etcd_network_client_grpc_received_bytes_total'), request.length);
   assert.equal(found.value('etcd_network_client_grpc_sent_bytes_total'), messages[0]?.length);
-  const sent = found.value(`etcd_network_peer_sent_bytes_total{To="${second.id}"}`);
-  assert.ok(sent > 0);
+  const sent = found.value(sentName);
   const received = `etcd_network_peer_received_bytes_total{From="${first.id}"}`;
   await scrapeUntil(second, each => each.value(received) >= sent);
   assert.equal(found.value(`etcd_network_active_peers{Local="${first.id}",Remote="${second.id}"}`), 1);
