@@ -70,6 +70,10 @@ export async function runUnaryLoad(load: UnaryLoad): Promise<UnaryResult> {
       LoadConnection.open({ ...options, endpoint: endpoints[at % endpoints.length] as string }),
     ),
   );
+  // One that breaks ends the run: the others must not keep the process alive.
+  end.promise.catch(() => {
+    for (const connection of open) connection.close();
+  });
   histogram.reset();
   for (const [at, connection] of open.entries()) connection.run(shareOf(outstanding, count, at));
   let next = 0;

@@ -33,5 +33,5 @@ export function tickAtRate(rate: number, allow: (more: number) => void): NodeJS.
     if (due === given) return;
     allow(due - given);
     given = due;
-  }, 1);
+  }, 1).unref();
 }

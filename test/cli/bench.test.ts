@@ -132,6 +132,25 @@ test('a cluster that refuses makes the exit code 1, one that is not there a line
   });
 });
 
+test('a member that dies ends the run, the other connections too', async () => {
+  const cluster = await startCluster({ members: 3 });
+  try {
+    const flags = ['--target', cluster.endpoints.join(','), '--seconds', '60', '--rate', '100'];
+    const ended = run(process.execPath, [command, 'bench', 'put', ...flags]);
+    const refused = assert.rejects(ended, (error: Error & { code: number; stderr: string }) => {
+      assert.equal(error.code, 1);
+      assert.match(error.stderr, /^kvorum: the run failed: /);
+      return true;
+    });
+    const client = cluster.client();
+    while ((await client.getAll({ prefix: 'bench/' })).count < 10);
+    await cluster.members[0]?.kill();
+    await refused;
+  } finally {
+    await cluster.close();
+  }
+});
+
 test('what makes no sense is refused with the way out', () => {
   assert.throws(() => plan('fly'), /takes one of put, range,/);
   assert.throws(() => plan('put', 'key'), /takes one of/);

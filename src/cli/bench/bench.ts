@@ -49,8 +49,11 @@ async function measureAll(plan: BenchPlan, targets: readonly Target[], print: Pr
   for (const clients of plan.clients) {
     for (const target of targets) {
       view.begin(target.name, clients);
-      outcomes.push(await measure(plan, target, clients, progress => view.measuring(progress)));
-      view.end();
+      try {
+        outcomes.push(await measure(plan, target, clients, progress => view.measuring(progress)));
+      } finally {
+        view.end();
+      }
     }
   }
   return outcomes;

@@ -90,13 +90,19 @@ it('sends errors as frames', async () => {
   assert.match(bad.frames[0] ?? '', /"message":"proto: /);
 });
 
-it('holds a flood back until its reader takes it', async () => {
+/** A client that does not read, and the flood for it has begun. */
+async function beginFlood(): Promise<Client> {
   await begin();
   const client = new Client('/v3/watch');
   await once(client.socket, 'open');
   client.socket.pause();
   await client.send(`{"create_request":{"key":"${base64('flood')}"}}`);
   await stage.hears('message');
+  return client;
+}
+
+it('holds a flood back until its reader takes it', async () => {
+  const client = await beginFlood();
   const before = stage.floodMessages;
   assert.ok(before < 1_000);
   client.socket.resume();
@@ -108,12 +114,7 @@ it('holds a flood back until its reader takes it', async () => {
 });
 
 it('ends a flood whose reader breaks off', async () => {
-  await begin();
-  const client = new Client('/v3/watch');
-  await once(client.socket, 'open');
-  client.socket.pause();
-  await client.send(`{"create_request":{"key":"${base64('flood')}"}}`);
-  await stage.hears('message');
+  const client = await beginFlood();
   (client.socket as unknown as { _socket: Socket })._socket.resetAndDestroy();
   await stage.hears('cancel client');
 });
