@@ -81,8 +81,9 @@ class WebsocketExchange implements Exchange {
   begin(): void {}
 
   write(text: string): boolean {
-    // What is written to a dead socket is counted nowhere: it would be taken for ever. 'close' follows.
-    if (this.#socket.destroyed) return false;
+    // A write that the kernel refuses leaves nothing queued, and the socket is destroyed a tick later only: who goes by
+    // what is queued would go on until the heap is full. 'close' follows.
+    if (!this.#socket.writable) return false;
     this.#connection.send(text.trimEnd(), () => this.#sent());
     this.#waiting ||= this.#connection.bufferedAmount > drainBytes;
     if (this.#waiting) this.#connection.pause();
@@ -103,7 +104,7 @@ class WebsocketExchange implements Exchange {
   release(): void {}
 
   #sent(): void {
-    if (!this.#waiting || this.#socket.destroyed || this.#connection.bufferedAmount > drainBytes / 2) return;
+    if (!this.#waiting || !this.#socket.writable || this.#connection.bufferedAmount > drainBytes / 2) return;
     this.#waiting = false;
     this.#connection.resume();
     this.#gate.drain();

@@ -272,6 +272,17 @@ describe('the gateway’s calls', () => {
     await stage.hears('cancel client');
   });
 
+  it('end a flood whose reader breaks off', async () => {
+    await begin();
+    const made = open('/v3/watch');
+    made.write('{"create_request":{}}');
+    await once(made, 'response');
+    (made.socket as Socket).resetAndDestroy();
+    // The server's side does not know yet: the kernel refuses what is written.
+    assert.ok(stage.floodNow() < 100);
+    await stage.hears('cancel client');
+  });
+
   it('leave the connection fit for the next request', async () => {
     await begin({ receiveBytesMax: 1_000 });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });

@@ -26,6 +26,9 @@ export const blobBytes = 100_000;
 /** Of one event of a flood; JSON makes four thirds of it. */
 const floodValue = new Uint8Array(30_000).fill(7);
 
+/** Far more than a listener and a kernel hold for one client: who takes so many takes for ever. */
+export const floodMessagesMax = 10_000;
+
 export class Stage {
   readonly calls: Call[] = [];
   /** `open`, `message`, `half-close`, `cancel client`, `drain` … in order. */
@@ -64,6 +67,13 @@ export class Stage {
 
   get lastCall(): Call {
     return this.calls.at(-1) as Call;
+  }
+
+  /** Sends the last call as many events as are taken at once, and says how many were. */
+  floodNow(): number {
+    const before = this.floodMessages;
+    this.#flood(this.lastCall);
+    return this.floodMessages - before;
   }
 
   /** Calls on HTTP/2 connections whose handlers have not stopped. */
@@ -140,8 +150,9 @@ export class Stage {
 
   #flood(call: Call): void {
     const message = encode('etcdserverpb.WatchResponse', { events: [{ kv: { value: floodValue } }] });
+    const before = this.floodMessages;
     do this.floodMessages += 1;
-    while (call.sendMessage(message));
+    while (call.sendMessage(message) && this.floodMessages < before + floodMessagesMax);
   }
 }
 
