@@ -194,8 +194,8 @@ export class Cluster {
   }
 
   /**
-   * Faults of what `from` sends to `to`: messages dropped, late, doubled, out of order, or none at all (`cut`). They take the
-   * place of those the link had; `{}` mends it. Throws StartError.
+   * Faults of what `from` sends to `to`: messages dropped, late, doubled, out of order, or none at all (`cut`). They take
+   * the place of those the link had; `{}` mends it. Throws StartError.
    */
   disturb(from: ClusterMember, to: ClusterMember, faults: Partial<Faults>): void {
     this.#partitions.disturb(from, to, faults);
