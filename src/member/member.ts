@@ -44,16 +44,7 @@ import { PeerCalls } from './peer-calls.js';
 import { PeerLinks } from './peer-links.js';
 import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
-import {
-  type Entry,
-  EntryType,
-  entryBytes,
-  type Message,
-  MessageType,
-  NO_MEMBER,
-  type Ready,
-  Role,
-} from './raft/types.js';
+import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role, weigh } from './raft/types.js';
 import { Reads } from './reads.js';
 import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
@@ -281,8 +272,8 @@ export class Member implements Turning {
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
-    more = more || this.#appliedBytes >= weightPerTurn;
-    return more || busy ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
+    more = more || busy || this.#appliedBytes >= weightPerTurn;
+    return more ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
   }
 
   // What comes from peers (PeerHandler).
@@ -342,10 +333,8 @@ export class Member implements Turning {
     this.#send(ready.sendAfterPersist);
     if (ready.sendAfterPersist.length > 0) this.#peers.flush();
     if (ready.committedEntries.length > 0) this.metrics.applying();
-    for (const entry of ready.committedEntries) {
-      this.#appliedBytes += entryBytes(entry);
-      this.#apply(entry);
-    }
+    for (const entry of ready.committedEntries) this.#apply(entry);
+    this.#appliedBytes += weigh(ready.committedEntries);
   }
 
   #persist({ entries, hardState, mustSync }: Ready): void {

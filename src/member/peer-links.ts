@@ -22,7 +22,7 @@ import { type MetricCells, PeerHistogram, PeerScalar } from '../transport/metric
 import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
-import { ENTRY_OVERHEAD_BYTES, type MemberId, type Message, MessageType, NO_MEMBER } from './raft/types.js';
+import { type MemberId, type Message, MessageType, NO_MEMBER, weigh } from './raft/types.js';
 import { recordsPerTurn, weightPerTurn } from './turn-limits.js';
 
 /** What comes from a peer. `payload` is a view that is valid during the call only. */
@@ -276,7 +276,7 @@ function handle(
   if (kind === EnvelopeKind.Raft) {
     const message = decodeMessage(payload);
     handler.raft(message);
-    return payload.length + message.entries.length * ENTRY_OVERHEAD_BYTES;
+    return weigh(message.entries);
   }
   if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, id, aux, payload);
   else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, id, aux);

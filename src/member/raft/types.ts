@@ -53,6 +53,13 @@ export function entryBytes(entry: Proposal): number {
   return entry.data.length + ENTRY_OVERHEAD_BYTES;
 }
 
+/** The weight of all of them. */
+export function weigh(entries: readonly Entry[]): number {
+  let bytes = entries.length * ENTRY_OVERHEAD_BYTES;
+  for (let i = 0; i < entries.length; i++) bytes += entries[i]!.data.length;
+  return bytes;
+}
+
 /**
  * Durable per-member state. `term` and `vote` must be on disk before a promise made in that term leaves; `commit` may
  * lag.
