@@ -19,9 +19,9 @@ import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
 import { AlarmAction, AlarmType } from './apply/alarms.js';
-import { AutoCompaction } from './auto-compaction.js';
-import { CorruptionCheck } from './corruption-check.js';
-import { Defragmentation } from './defragmentation.js';
+import type { AutoCompaction } from './auto-compaction.js';
+import type { CorruptionCheck } from './corruption-check.js';
+import type { Defragmentation } from './defragmentation.js';
 import type { HostLink } from './host-link.js';
 import { downgradeTargetOf, parseTargetVersion } from './membership/downgrade.js';
 import type { OpenMember } from './open.js';
@@ -30,6 +30,7 @@ import type { PeerLinks } from './peer-links.js';
 import type { Proposals } from './proposals.js';
 import { ownRequest } from './publisher.js';
 import { EntryType, type MemberId } from './raft/types.js';
+import { rare } from './rare.js';
 import type { Read, Reads } from './reads.js';
 
 export interface MaintenanceContext {
@@ -53,24 +54,22 @@ interface Transfer {
 
 export class Maintenance {
   readonly #context: MaintenanceContext;
-  readonly #defragmentation: Defragmentation;
-  readonly #autoCompaction: AutoCompaction;
-  readonly #corruption: CorruptionCheck;
+  #defragmentation: Defragmentation | undefined;
+  #autoCompaction: AutoCompaction | undefined;
+  #corruption: CorruptionCheck | undefined;
   #transfers: Transfer[] = [];
   readonly #hashes = new Set<number>();
   #nowMs = 0;
 
   constructor(context: MaintenanceContext) {
     this.#context = context;
-    const { host, open } = context;
-    this.#defragmentation = new Defragmentation(host, open);
-    this.#autoCompaction = new AutoCompaction(open.boot.settings.autoCompaction);
-    this.#corruption = new CorruptionCheck({ ...context, raise: id => this.#raiseCorrupt(id) });
+    const { corruptCheckIntervalMs, initialCorruptCheck } = context.open.boot.settings;
+    if (corruptCheckIntervalMs > 0 || initialCorruptCheck) this.#checkCorruption();
   }
 
   /** False while the check at start is not over: the member is not announced as ready. */
   get mayServe(): boolean {
-    return this.#corruption.passedInitial;
+    return this.#corruption?.passedInitial ?? true;
   }
 
   /** A request of the host. Returns an error that is known at once. Throws ProtoError. */
@@ -86,7 +85,7 @@ export class Maintenance {
         return this.#downgrade(requestId, payload);
       case Method.Defragment:
         decode('etcdserverpb.DefragmentRequest', payload);
-        this.#defragmentation.request(requestId);
+        this.#defragment().request(requestId);
         return undefined;
       default:
         return ErrorCode.UnknownMethod;
@@ -96,7 +95,7 @@ export class Maintenance {
   /** A confirmed read. */
   serve(read: Read): void {
     if (read.method === Method.HashKv) {
-      this.#corruption.confirmed();
+      this.#corruption?.confirmed();
       return;
     }
     const error = this.#serveDowngrade(read);
@@ -105,12 +104,12 @@ export class Maintenance {
 
   /** A read of this member's own that could not be confirmed. */
   readFailed(): void {
-    this.#corruption.unconfirmed();
+    this.#corruption?.unconfirmed();
   }
 
   /** Another member asks for a hash. */
   peerCall(from: MemberId, callId: number, payload: Uint8Array): void {
-    this.#corruption.peerCall(from, callId, payload);
+    this.#checkCorruption().peerCall(from, callId, payload);
   }
 
   /** Upkeep that is due, and a slice of a defragmentation. Returns whether there is more to do. */
@@ -118,14 +117,14 @@ export class Maintenance {
     this.#nowMs = nowMs;
     this.#checkTransfers(nowMs);
     this.#compact(nowMs);
-    this.#corruption.turn(nowMs);
-    return this.#defragmentation.turn(nowMs);
+    this.#corruption?.turn(nowMs);
+    return this.#defragmentation?.turn(nowMs) ?? false;
   }
 
   /** A snapshot replaced the state: what worked on the former one begins again. */
   stateReplaced(): void {
-    this.#defragmentation.stateReplaced();
-    this.#corruption.stateReplaced();
+    this.#defragmentation?.stateReplaced();
+    this.#corruption?.stateReplaced();
     const hashes = [...this.#hashes];
     this.#hashes.clear();
     for (const requestId of hashes) this.#hash(requestId);
@@ -135,7 +134,7 @@ export class Maintenance {
   cancel(requestId: number): void {
     this.#transfers = this.#transfers.filter(transfer => transfer.requestId !== requestId);
     this.#hashes.delete(requestId);
-    this.#defragmentation.cancel(requestId);
+    this.#defragmentation?.cancel(requestId);
   }
 
   /** The member stops. */
@@ -143,7 +142,7 @@ export class Maintenance {
     for (const { requestId } of this.#transfers.splice(0)) visit(requestId);
     for (const requestId of this.#hashes) visit(requestId);
     this.#hashes.clear();
-    this.#defragmentation.failAll(visit);
+    this.#defragmentation?.failAll(visit);
   }
 
   #moveLeader(requestId: number, target: MemberId, nowMs: number): EtcdErrorCode | undefined {
@@ -222,12 +221,24 @@ export class Maintenance {
     const { raft, state, boot } = open;
     if (boot.settings.autoCompaction.retention <= 0) return;
     const { currentRevision, compactRevision } = state.applier.mvcc;
+    this.#autoCompaction ??= new (rare.autoCompaction().AutoCompaction)(boot.settings.autoCompaction);
     const revision = this.#autoCompaction.turn({ nowMs, currentRevision, compactRevision, leads: raft.isLeader });
     if (revision === undefined) return;
     host.log('info', 'starting auto compaction', { revision });
     const request = encode('etcdserverpb.CompactionRequest', { revision });
     const data = encodeInternalRequest(InternalField.Compaction, request, idMember, proposals.nextCounter());
     raft.propose([{ type: EntryType.Normal, data }]);
+  }
+
+  #defragment(): Defragmentation {
+    this.#defragmentation ??= new (rare.defragmentation().Defragmentation)(this.#context.host, this.#context.open);
+    return this.#defragmentation;
+  }
+
+  #checkCorruption(): CorruptionCheck {
+    const context = { ...this.#context, raise: (id: MemberId) => this.#raiseCorrupt(id) };
+    this.#corruption ??= new (rare.corruptionCheck().CorruptionCheck)(context);
+    return this.#corruption;
   }
 
   #raiseCorrupt(memberID: MemberId): void {
