@@ -46,7 +46,7 @@ export {
   type WatchOptions,
 } from './client/client.js';
 export { type ConnectOptions, connect, type TlsOptions } from './client/connect.js';
-export type { AddMemberOptions, Cluster, ClusterMember } from './host/cluster.js';
+export type { AddMemberOptions, Cluster, ClusterMember, Faults } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
 export type { LogFormat, LogLevel } from './host/logger.js';
 export type { ClusterOptions } from './host/options.js';

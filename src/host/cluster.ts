@@ -41,12 +41,14 @@ import {
   resolveOptions,
   unusedTlsWarnings,
 } from './options.js';
+import { type Faults, Partitions } from './partitions.js';
 import { type AddMemberOptions, Roster } from './roster.js';
 import { type SavedSnapshot, saveSnapshot } from './snapshots.js';
 import { type ClusterMember, closeGraceMs, Supervised } from './supervised.js';
 import type { ClientCredentials } from './tls/auto.js';
 import type { OpenTls } from './tls/open.js';
 
+export type { Faults } from './partitions.js';
 export type { AddMemberOptions } from './roster.js';
 export type { ClusterMember } from './supervised.js';
 
@@ -63,6 +65,7 @@ export class Cluster {
   readonly #directory: DataDirectory;
   readonly #roster: Roster;
   readonly #supervised: readonly Supervised[];
+  readonly #partitions: Partitions;
   readonly #doorbell: Doorbell;
   readonly #log: Log;
   #backups: Backups | undefined;
@@ -83,6 +86,7 @@ export class Cluster {
     this.#directory = directory;
     this.#roster = roster;
     this.#supervised = roster.members;
+    this.#partitions = new Partitions(mesh, roster.members);
     this.#doorbell = new Doorbell(hostDoorbell);
     this.logger = logger;
     this.#log = log;
@@ -148,13 +152,14 @@ export class Cluster {
     return exposureWarning(this.#supervised.filter(member => member.isExposed).map(({ endpoint }) => endpoint));
   }
 
-  /** The member that leads now; undefined while there is none. */
+  /** The member that leads now, as far as those that are not paused know; undefined while there is none. */
   leader(): ClusterMember | undefined {
     let leader: Supervised | undefined;
     let term = -1;
     for (const member of this.#supervised) {
       const { cells } = member.handle;
-      if (!member.running || cells.get(Cell.role) !== Role.leader || cells.get(Cell.term) <= term) continue;
+      if (!member.running || member.paused || cells.get(Cell.role) !== Role.leader || cells.get(Cell.term) <= term)
+        continue;
       leader = member;
       term = cells.get(Cell.term);
     }
@@ -177,6 +182,28 @@ export class Cluster {
   /** Makes a voter of a learner, by name or hexadecimal id; refused until the learner is in sync with the leader. */
   async promoteMember(nameOrId: string): Promise<void> {
     await this.#roster.promote(nameOrId);
+  }
+
+  /**
+   * Cuts the members of each group off from everybody outside it; members in no group form one of their own. So
+   * `partition([leader])` isolates the leader. A partition takes the place of the one before. Clients still reach every
+   * member. Throws StartError when a member is in two groups or not of this cluster.
+   */
+  partition(...groups: readonly (readonly ClusterMember[])[]): void {
+    this.#partitions.partition(groups);
+  }
+
+  /**
+   * Faults of what `from` sends to `to`: messages dropped, late, doubled, out of order, or none at all (`cut`). They take
+   * the place of those the link had; `{}` mends it. Throws StartError.
+   */
+  disturb(from: ClusterMember, to: ClusterMember, faults: Partial<Faults>): void {
+    this.#partitions.disturb(from, to, faults);
+  }
+
+  /** Mends every link: no partition, no faults. */
+  heal(): void {
+    this.#partitions.heal();
   }
 
   /**
@@ -269,7 +296,8 @@ export class Cluster {
 
   #preferredPort() {
     const member =
-      (this.leader() as Supervised | undefined) ?? this.#supervised.find(other => other.running && !other.removed);
+      (this.leader() as Supervised | undefined) ??
+      this.#supervised.find(other => other.running && !other.paused && !other.removed);
     return (member ?? (this.#supervised[0] as Supervised)).handle.port;
   }
 

@@ -9,7 +9,7 @@
  * Checks that read ask the member, and wait for it as long as etcd does: one that hangs is unwell by then. What the host
  * knows by itself (alarms, the leader) costs the member nothing.
  */
-import { alarmBit, Cell, type StatusCells } from '../transport/control.js';
+import { alarmBit, Cell, type MemberSettings, type StatusCells } from '../transport/control.js';
 import { type MetricCells, Scalar } from '../transport/metric-cells.js';
 import { type EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
@@ -17,8 +17,10 @@ import { encode } from '../wire/schema.js';
 import { type Exchange, type HeaderPair, respondText } from './gateway/exchange.js';
 import type { MemberPort } from './member-port.js';
 
-/** How long a read may take (etcd: the server's request timeout). */
-export const healthTimeoutMs = 7_000;
+/** How long a read may take: the server's request timeout, as in etcd. */
+export function healthTimeoutMs({ electionTimeoutMs }: Pick<MemberSettings, 'electionTimeoutMs'>): number {
+  return 5_000 + 2 * electionTimeoutMs;
+}
 
 const alarms = [
   { type: 1, name: 'NOSPACE' },
@@ -31,6 +33,7 @@ export interface HealthMember {
   readonly port: Pick<MemberPort, 'open' | 'cancel'>;
   readonly cells: StatusCells;
   readonly metrics: MetricCells;
+  readonly recipe: { readonly settings: Pick<MemberSettings, 'electionTimeoutMs'> };
 }
 
 /** What became of one check. */
@@ -154,7 +157,7 @@ async function run(check: Check, member: HealthMember | undefined): Promise<stri
 }
 
 /** Reads one key or none; resolves with what is wrong, in etcd's words, if it does not come back in time. */
-function read({ port }: HealthMember, serializable: boolean): Promise<string | undefined> {
+function read({ port, recipe }: HealthMember, serializable: boolean): Promise<string | undefined> {
   return new Promise(resolve => {
     const range = encode('etcdserverpb.RangeRequest', { key: new Uint8Array(1), limit: 1n, serializable });
     const finish = (failure: string | undefined): void => {
@@ -168,7 +171,7 @@ function read({ port }: HealthMember, serializable: boolean): Promise<string | u
     const timer = setTimeout(() => {
       port.cancel(requestId);
       finish('etcdserver: request timed out');
-    }, healthTimeoutMs);
+    }, healthTimeoutMs(recipe.settings));
     const requestId = port.open(Method.KvRange, range, false, waiter, undefined, true);
   });
 }

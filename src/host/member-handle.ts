@@ -4,7 +4,8 @@
  *     down --start--> starting --> up --stop/crash--> stopping --> down
  *                        \          \--died--> down (the cluster decides about a restart)
  *
- * Stop and crash are verbs the thread obeys at a turn's edge; see member-thread.ts for why.
+ * Stop and crash are verbs the thread obeys at a turn's edge; see member-thread.ts for why. One that is up may stand
+ * still for a while (pause, resume); a verb that ends it lets it go on first, to obey.
  */
 import type * as Comlink from 'comlink';
 import { assert } from '../base/assert.js';
@@ -18,6 +19,7 @@ import {
 import { Doorbell } from '../transport/doorbell.js';
 import { createLink } from '../transport/layout.js';
 import { MetricCells } from '../transport/metric-cells.js';
+import { PauseGate } from '../transport/pause-gate.js';
 import { MemberPort } from './member-port.js';
 import { MemberThread } from './member-thread.js';
 
@@ -66,6 +68,8 @@ export class MemberHandle {
   #incarnation = 0;
   #metrics = new MetricCells();
   #hostLinks: HostLinks | undefined;
+  /** Where the thread stands, or is about to. */
+  #gate: PauseGate | undefined;
   /** A start has succeeded: from then on an empty directory is a lost one. */
   #opened = false;
 
@@ -162,6 +166,23 @@ export class MemberHandle {
     void this.#thread?.control.campaign();
   }
 
+  get paused(): boolean {
+    return this.#gate !== undefined;
+  }
+
+  /** Stops the thread between two turns, until `resume`; resolves when it stands still, or has ended. */
+  async pause(): Promise<void> {
+    const gate = this.#gate ?? new PauseGate();
+    if (this.#gate === undefined) this.#tell(control => control.pause(gate.buffer));
+    this.#gate = gate;
+    await Promise.race([gate.stands(), this.#exited]);
+  }
+
+  resume(): void {
+    this.#gate?.open();
+    this.#gate = undefined;
+  }
+
   /** Ends the thread after it has committed and closed its store; a leader may hand over first. */
   async stop(handOver: boolean): Promise<void> {
     await this.#end(control => control.stop(handOver));
@@ -180,6 +201,7 @@ export class MemberHandle {
       // The reply may never come: the thread ends while it is on its way.
       verb(thread.control).catch(() => undefined);
     }
+    this.resume();
     await this.#exited;
   }
 
@@ -187,6 +209,7 @@ export class MemberHandle {
     const unexpected = this.#state === 'up';
     this.#state = 'down';
     this.#thread = undefined;
+    this.#gate = undefined;
     this.port.detach();
     this.#callbacks.gone();
     if (unexpected) this.#callbacks.died(failure);

@@ -5,11 +5,13 @@
  *     leave(position)    ──> its links are forgotten        ──> disconnect(position) to the others
  *
  * Positions are handed out once and never again, so that a late word about a removed member cannot mean another one. The
- * links of a pair outlive both threads: each start of a member attaches to them under a higher incarnation.
+ * links of a pair outlive both threads, and so do their faults: each start of a member attaches to them under a higher
+ * incarnation.
  */
 import { assert } from '../base/assert.js';
 import type { PeerConnection } from '../transport/control.js';
 import { createDoorbell, type DoorbellBuffer } from '../transport/doorbell.js';
+import { type Faults, LinkFaults } from '../transport/faults.js';
 import { createLink, type LinkBuffers } from '../transport/layout.js';
 
 /** Bytes of each ring between two members: room for one full append of the largest request, twice over. */
@@ -24,6 +26,8 @@ interface Node {
 
 export class Mesh {
   readonly #nodes = new Map<number, Node>();
+  /** The parts of a partition, by position. */
+  #groups = new Map<number, number>();
   #nextPosition = 0;
 
   /** Takes a member in and returns its position. */
@@ -36,6 +40,7 @@ export class Mesh {
       to.set(position, createLink(peerRingBytes));
     }
     this.#nodes.set(position, node);
+    this.#cut();
     return position;
   }
 
@@ -60,6 +65,35 @@ export class Mesh {
     const fromPeer = peer.to.get(position);
     assert(toPeer !== undefined && fromPeer !== undefined, 'every two members have links', { position, other });
     return { position: other, id: peer.id, doorbell: peer.doorbell, fromPeer, toPeer };
+  }
+
+  /**
+   * Cuts the links between members of different groups and no others. Who is in none, now or later, is together with all
+   * others that are in none.
+   */
+  partition(groups: readonly (readonly number[])[]): void {
+    this.#groups = new Map(groups.flatMap((group, at) => group.map(position => [position, at])));
+    this.#cut();
+  }
+
+  /** Ends partitions and every other fault. */
+  heal(): void {
+    this.#groups.clear();
+    for (const { to } of this.#nodes.values()) for (const link of to.values()) new LinkFaults(link).set({});
+  }
+
+  /** Sets the faults of the way from one member to another. */
+  disturb(from: number, to: number, faults: Partial<Faults>): void {
+    new LinkFaults(this.between(from, to).toPeer).set(faults);
+  }
+
+  #cut(): void {
+    for (const [position, { to }] of this.#nodes) {
+      for (const [other, link] of to) {
+        const faults = new LinkFaults(link);
+        faults.set({ ...faults.get(), cut: this.#groups.get(position) !== this.#groups.get(other) });
+      }
+    }
   }
 
   #node(position: number): Node {

@@ -44,6 +44,16 @@ export interface ClusterMember {
   start(): Promise<void>;
   /** Ends the member at once, as kill -9 would end its process. It stays down until `start`. */
   kill(): Promise<void>;
+  /** Whether the member stands still: see `pause`. */
+  readonly paused: boolean;
+  /**
+   * Stops the member's thread until `resume`, as SIGSTOP stops a process; resolves when it stands still. Its calls wait,
+   * the others elect another leader if it led; /metrics goes on, health checks fail. Rejects with StartError when the
+   * member is down. `stop`, `kill` and its removal end the pause.
+   */
+  pause(): Promise<void>;
+  /** Lets a paused member go on where it stood. */
+  resume(): void;
 }
 
 /** A member's thread and endpoint, kept up until the user or the cluster takes them down. */
@@ -128,6 +138,22 @@ export class Supervised implements ClusterMember {
     const crashed = this.handle.crash();
     await this.#endpoint.close(0);
     await crashed;
+  }
+
+  get paused(): boolean {
+    return this.handle.paused;
+  }
+
+  async pause(): Promise<void> {
+    if (!this.running) throw new StartError(`member ${this.name} is not running; start it before it is paused`);
+    await this.handle.pause();
+    this.#logger.info('paused');
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.handle.resume();
+    this.#logger.info('resumed');
   }
 
   async endpointClose(graceMs: number): Promise<void> {

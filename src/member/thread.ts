@@ -9,6 +9,7 @@ import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { assert } from '../base/assert.js';
 import type { MemberControl } from '../transport/control.js';
 import { Doorbell } from '../transport/doorbell.js';
+import { PauseGate } from '../transport/pause-gate.js';
 import { Member } from './member.js';
 import { park } from './park.js';
 
@@ -49,6 +50,9 @@ export function runMemberThread(): void {
       if (member === undefined) process.exit(0);
       member.end('crash');
       doorbell?.ring();
+    },
+    pause(gate) {
+      new PauseGate(gate).standStill();
     },
   };
   Comlink.expose(control, nodeEndpoint(parentPort));

@@ -159,4 +159,6 @@ export interface MemberControl {
   stop(handOver: boolean): Promise<void>;
   /** Ends the thread at the next turn edge without committing anything: the in-process kill -9. */
   crash(): void;
+  /** Blocks the thread at this PauseGate, between two turns: it does nothing and hears no verb until the gate opens. */
+  pause(gate: SharedArrayBuffer): void;
 }

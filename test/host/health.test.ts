@@ -14,6 +14,9 @@ import { decode } from '../../src/wire/schema.js';
 
 type Reads = 'served' | 'refused' | 'never';
 
+/** Reads may take 7 s then. */
+const settings = { electionTimeoutMs: 1_000 };
+
 class Stand {
   readonly cells = new StatusCells();
   readonly metrics = new MetricCells();
@@ -24,6 +27,7 @@ class Stand {
   linearizable: Reads = 'served';
 
   readonly member: HealthMember = {
+    recipe: { settings },
     cells: this.cells,
     metrics: this.metrics,
     port: {
@@ -132,7 +136,7 @@ test('a member whose thread stands still is unwell when the time is up, and its 
   stand.local = 'never';
   stand.linearizable = 'never';
   const answers = Promise.all([stand.ask('/health'), stand.ask('/livez')]);
-  t.mock.timers.tick(healthTimeoutMs);
+  t.mock.timers.tick(healthTimeoutMs(settings));
   assert.deepEqual(await answers, [
     '503 {"health":"false","reason":"RANGE ERROR:etcdserver: request timed out"}\n',
     '503 [-]serializable_read failed: etcdserver: request timed out\n\n',

@@ -20,7 +20,6 @@ import { Database } from '../../src/snapshot/bbolt/database.js';
 import { checkSnapshot } from '../../src/snapshot/check.js';
 import { SnapshotFile, writeSnapshotFile } from '../../src/snapshot/file.js';
 import { decodeKeyValue } from '../../src/wire/kv.js';
-import { isolate, startPartitioned } from '../kubernetes/partitions.js';
 
 let base = '';
 let open: Cluster[] = [];
@@ -277,9 +276,7 @@ test('a file without a digest is taken when that is wanted', async () => {
 test('a Raft snapshot replaces a member under its own snapshots: each is whole as of one revision, or fails', async () => {
   const dataDir = join(base, 'data');
   const settings = { snapshotCount: 20, snapshotCatchUpEntries: 5 };
-  const partitioned = await startPartitioned({ logLevel: 'silent', dataDir, ...settings });
-  const { cluster } = partitioned;
-  open.push(cluster);
+  const cluster = await start({ dataDir, ...settings });
   const client = cluster.client();
   const values = new Map<number, string>();
   const put = async (at: number): Promise<void> => {
@@ -288,14 +285,14 @@ test('a Raft snapshot replaces a member under its own snapshots: each is whole a
   };
   for (let at = 0; at < 60; at += 1) await put(at);
   const leader = cluster.leader();
-  const behind = cluster.members.findIndex(member => member.id !== leader?.id);
-  const { endpoint, name } = cluster.members[behind]!;
+  const behind = cluster.members.find(member => member.id !== leader?.id)!;
+  const { endpoint, name } = behind;
   using remote = connect({ endpoints: endpoint });
   while ((await remote.getAll({ prefix: 'k' }, { serializable: true, keysOnly: true })).count < 60);
   const states = (): string[] => readdirSync(join(dataDir, name)).filter(entry => entry.startsWith('state-'));
   const former = states();
 
-  const heal = isolate(partitioned, behind, false);
+  cluster.partition([behind]);
   const slow = remote.snapshot()[Symbol.asyncIterator]();
   const pieces: Uint8Array[] = [(await slow.next()).value?.bytes as Uint8Array];
   for (let at = 60; at < 160; at += 1) await put(at);
@@ -313,7 +310,7 @@ test('a Raft snapshot replaces a member under its own snapshots: each is whole a
     checkPuts(join(base, `round-${round}.db`), taken, values);
   };
   const racing = [wholeOrNot(0), wholeOrNot(1)];
-  heal();
+  cluster.heal();
   for (let round = 2; !replaced; round += 1) {
     await wholeOrNot(round);
     replaced = states().every(state => !former.includes(state));

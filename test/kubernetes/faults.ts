@@ -3,9 +3,8 @@
  * than the others.
  */
 import type { Prng } from '../../src/base/prng.js';
-import type { ClusterOptions } from '../../src/index.js';
+import type { Cluster, ClusterOptions } from '../../src/index.js';
 import { pause } from './load.js';
-import { isolate, type PartitionedCluster } from './partitions.js';
 
 /** Small limits make rare paths common: a member that was away for a second comes back by snapshot. */
 export const loadedCluster: ClusterOptions = {
@@ -27,26 +26,28 @@ export interface FaultCounts {
 }
 
 /** Kills, starts and isolates members until the signal comes; then all is well. */
-export function disturb(parts: PartitionedCluster, counts: FaultCounts) {
-  const { members } = parts.cluster;
+export function disturb(cluster: Cluster, counts: FaultCounts) {
+  const { members } = cluster;
   return async (prng: Prng, stop: AbortSignal): Promise<void> => {
     const wait = ({ min, max }: { min: number; max: number }) => pause(min + prng.nextBelow(max - min), stop);
     for (;;) {
       await wait(betweenMs);
       if (stop.aborted) return;
-      const leader = parts.cluster.members.findIndex(({ name }) => name === parts.cluster.leader()?.name);
-      const anyone = prng.nextBelow(members.length);
-      const position = prng.nextBelow(3) === 0 && leader !== -1 ? leader : anyone;
+      const anyone = members[prng.nextBelow(members.length)]!;
+      const member = prng.nextBelow(3) === 0 ? (cluster.leader() ?? anyone) : anyone;
       if (prng.nextBelow(2) === 0) {
         counts.isolations += 1;
-        const heal = isolate(parts, position, prng.nextBelow(4) === 0);
+        const isDeaf = prng.nextBelow(4) === 0;
+        const others = members.filter(other => other !== member);
+        if (isDeaf) for (const other of others) cluster.disturb(other, member, { cut: true });
+        else cluster.partition([member]);
         await wait(isolatedMs);
-        heal();
+        cluster.heal();
       } else {
         counts.kills += 1;
-        await members[position]!.kill();
+        await member.kill();
         await wait(downMs);
-        await members[position]!.start();
+        await member.start();
       }
     }
   };

@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
+import { startCluster } from '../../src/index.js';
 import { requireEtcd, startEtcd } from '../support/etcd.js';
 import { callDeadlineMs, disturb, loadedCluster } from './faults.js';
 import { type Evidence, judge } from './judge.js';
 import { etcdFlags, type LoadOptions, runLoad } from './load.js';
-import { startPartitioned } from './partitions.js';
 import { etcd34, strict } from './validators.js';
 
 const durationMs = 15_000;
@@ -50,11 +50,10 @@ test('three members of a real etcd under the load of Kubernetes', async t => {
 });
 
 test('three members of kvorum under the load of Kubernetes, one killed or cut off every few seconds', async t => {
-  const parts = await startPartitioned({ ...loadedCluster, logLevel: 'silent' });
-  await using cluster = parts.cluster;
+  await using cluster = await startCluster({ ...loadedCluster, logLevel: 'silent' });
   const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
   const counts = { kills: 0, isolations: 0 };
-  const faults = disturb(parts, counts);
+  const faults = disturb(cluster, counts);
   await loaded(t, { endpoints, rules: strict, faults, callDeadlineMs, compactAnywhereEveryMs });
   t.diagnostic(JSON.stringify(counts));
   assert.ok(counts.kills + counts.isolations >= 2, 'hardly anything was disturbed');

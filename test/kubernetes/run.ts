@@ -11,11 +11,11 @@
  */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
+import { startCluster } from '../../src/index.js';
 import { type EtcdVersion, startEtcd } from '../support/etcd.js';
 import { callDeadlineMs, disturb, loadedCluster } from './faults.js';
 import { type Evidence, judge } from './judge.js';
 import { etcdFlags, runLoad } from './load.js';
-import { startPartitioned } from './partitions.js';
 import { etcd34, etcd35, strict } from './validators.js';
 
 const { values } = parseArgs({
@@ -58,11 +58,10 @@ async function runOnce(): Promise<Evidence> {
       await cluster.stop();
     }
   }
-  const parts = await startPartitioned({ ...loadedCluster, members });
-  await using cluster = parts.cluster;
+  await using cluster = await startCluster({ ...loadedCluster, members });
   const endpoints = cluster.endpoints.map(url => url.replace('http://', ''));
   const counts = { kills: 0, isolations: 0 };
-  const faults = values['no-faults'] ? {} : { faults: disturb(parts, counts), callDeadlineMs };
+  const faults = values['no-faults'] ? {} : { faults: disturb(cluster, counts), callDeadlineMs };
   const evidence = await runLoad({ ...load, endpoints, rules, ...faults });
   process.stdout.write(`${JSON.stringify(counts)}\n`);
   return evidence;
