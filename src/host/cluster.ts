@@ -109,7 +109,7 @@ export class Cluster {
     let isRestored = false;
     try {
       if (resolved.backup !== undefined) prepareBackups(resolved.backup);
-      const auth = await prepareAuth(resolved.auth);
+      const auth = await prepareAuth(resolved.auth, logger);
       if (options.fromSnapshot !== undefined) {
         await restoreFor(resolved, options.fromSnapshot, path);
         isRestored = true;

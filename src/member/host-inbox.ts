@@ -47,10 +47,10 @@ export class HostInbox {
     this.#context = context;
   }
 
-  /** Takes up to `recordsMax` records; true: there may be more. */
-  drain(nowMs: number, recordsMax: number): boolean {
+  /** Takes what a turn may take; true: there may be more. */
+  drain(nowMs: number): boolean {
     this.#nowMs = nowMs;
-    return this.#context.host.drain(this.#onRecord, recordsMax) >= recordsMax;
+    return this.#context.host.drain(this.#onRecord);
   }
 
   /** Entries were applied: calls that waited for a login may go on, as may those that waited for `timeoutMs`. */

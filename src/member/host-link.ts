@@ -10,8 +10,12 @@ import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { ProtoWriter } from '../wire/proto.js';
+import { bytesPerTurn, recordsPerTurn } from './turn-limits.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** Between two looks at how many bytes a turn has taken. */
+const recordsPerRound = 8;
 
 /** Keeps a record of fanned out events well below the ring's size. */
 const targetsPerRecord = 4_096;
@@ -44,8 +48,16 @@ export class HostLink {
     this.#receiver = new Receiver({ link: boot.fromHost, incarnation: boot.incarnation, doorbell });
   }
 
-  drain(handler: MessageHandler, recordsMax: number): number {
-    return this.#receiver.drain(handler, recordsMax);
+  /** Takes what a turn may take (turn-limits.ts); true: there may be more. */
+  drain(handler: MessageHandler): boolean {
+    const receiver = this.#receiver;
+    const fromBytes = receiver.consumedBytes;
+    for (let taken = 0; taken < recordsPerTurn && receiver.consumedBytes - fromBytes < bytesPerTurn; ) {
+      const records = receiver.drain(handler, recordsPerRound);
+      if (records < recordsPerRound) return false;
+      taken += records;
+    }
+    return true;
   }
 
   /** Answers a unary request: the response message, status OK. The bytes are copied. */

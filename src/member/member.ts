@@ -6,7 +6,8 @@
  *            -> serve reads -> flush answers -> tell watchers -> a slice of background work -> flush rings
  *
  * A turn is synchronous: nothing else runs in this thread meanwhile, and whatever arrives during its disk write is the
- * next turn's batch. Sleeping is park.ts's business alone.
+ * next turn's batch. It is bounded (turn-limits.ts): what it leaves over, the next one takes at once. Sleeping is
+ * park.ts's business alone.
  *
  * Invariants: nothing that depends on an entry leaves this thread before the entry is durable here (acknowledgements)
  * or on a quorum (replies); applied <= committed <= persisted; any error of the log or the store ends the thread.
@@ -43,16 +44,14 @@ import { PeerCalls } from './peer-calls.js';
 import { PeerLinks } from './peer-links.js';
 import { type Proposal, Proposals } from './proposals.js';
 import { Publisher } from './publisher.js';
-import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role } from './raft/types.js';
+import { type Entry, EntryType, type Message, MessageType, NO_MEMBER, type Ready, Role, weigh } from './raft/types.js';
 import { Reads } from './reads.js';
 import { Requests } from './requests.js';
 import { type ReceivedSnapshot, SnapshotReceiver, SnapshotSender } from './snapshots.js';
 import { publishApplied, publishRaft } from './status-cells.js';
 import { Streams } from './streams.js';
+import { weightPerTurn } from './turn-limits.js';
 import { WatchHub } from './watch/watch-hub.js';
-
-/** Records of one ring handled in one turn: a batch must fit one log write that does not delay heartbeats. */
-const recordsPerTurn = 4096;
 
 /** Background work (compaction, hashing) gets this many records a turn. */
 const backgroundRecordsPerTurn = 1_000;
@@ -92,6 +91,8 @@ export class Member implements Turning {
   /** Snapshots whose state came whole in this turn; Raft takes one of them or none. */
   #received: ReceivedSnapshot[] = [];
   #nowMs = 0;
+  /** Weight of what this turn has applied. */
+  #appliedBytes = 0;
   #leaderElectedMs = Number.NEGATIVE_INFINITY;
   #role: Role = Role.Follower;
   #announcedReady = false;
@@ -232,8 +233,8 @@ export class Member implements Turning {
     const { raft } = this.#open;
     this.#open.state.applier.lessor.advance(nowMs);
     this.#open.state.applier.auth.tokens.advance(nowMs);
-    let more = this.#inbox.drain(nowMs, recordsPerTurn);
-    more = this.#peers.drain(recordsPerTurn, nowMs) || more;
+    let more = this.#inbox.drain(nowMs);
+    more = this.#peers.drain(nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
       const gone = this.#peers.gone(position);
       if (gone !== NO_MEMBER) raft.forgetLeader(gone);
@@ -242,11 +243,12 @@ export class Member implements Turning {
     const { applier, members } = this.#open.state;
     this.#publisher.offer(nowMs, applier, this.#leadsCommitted ? members : undefined);
     this.#leaseExpiry.turn(nowMs);
-    this.#proposals.offer(raft);
+    more = this.#proposals.offer(raft) || more;
     this.#leases.offer(nowMs);
     this.#membership.offer(nowMs);
     this.#reads.ask(raft, nowMs);
-    while (raft.hasReady()) {
+    this.#appliedBytes = 0;
+    while (this.#appliedBytes < weightPerTurn && raft.hasReady()) {
       const ready = raft.ready();
       this.#process(ready);
       raft.advance(ready);
@@ -270,7 +272,8 @@ export class Member implements Turning {
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
-    return more || busy ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
+    more = more || busy || this.#appliedBytes >= weightPerTurn;
+    return more ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
   }
 
   // What comes from peers (PeerHandler).
@@ -332,6 +335,7 @@ export class Member implements Turning {
     if (ready.sendAfterPersist.length > 0) this.#peers.flush();
     if (ready.committedEntries.length > 0) this.metrics.applying();
     for (const entry of ready.committedEntries) this.#apply(entry);
+    this.#appliedBytes += weigh(ready.committedEntries);
   }
 
   #persist({ entries, hardState, mustSync }: Ready): void {

@@ -24,13 +24,11 @@ import { mapSizeFor, StateStore } from './store/state-store.js';
 import { StorageError, StorageErrorKind } from './store/storage-error.js';
 import { StateExporter } from './transfer/exporter.js';
 import { StateImporter } from './transfer/importer.js';
+import { weightPerTurn } from './turn-limits.js';
 
-/** Bytes of entries in one append message, and messages on their way to one peer (etcd's settings). */
-const messageBytesMax = 1024 * 1024;
+/** Messages on their way to one peer (etcd's setting), and their weight: well below what the ring to it holds. */
 const inflightMessagesMax = 512;
-
-/** Bytes of one batch of committed entries: a turn applies that much before it looks at its rings again. */
-const committedBytesMax = 4 * 1024 * 1024;
+const inflightBytesMax = 4 * 1024 * 1024;
 
 /** Entries a leader has not committed yet; above this clients wait. Bounds memory, not correctness. */
 const uncommittedBytesMax = 64 * 1024 * 1024;
@@ -86,9 +84,10 @@ export function openMember(boot: MemberBoot): OpenMember {
     heartbeatTicks: 1,
     preVote: true,
     checkQuorum: true,
-    messageBytesMax,
-    committedBytesMax,
+    messageBytesMax: weightPerTurn,
+    committedBytesMax: weightPerTurn,
     inflightMessagesMax,
+    inflightBytesMax,
     uncommittedBytesMax,
     appliedIndex: state.store.appliedIndex,
     confState,

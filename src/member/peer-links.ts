@@ -22,7 +22,8 @@ import { type MetricCells, PeerHistogram, PeerScalar } from '../transport/metric
 import { type MessageHandler, Receiver } from '../transport/receiver.js';
 import { Sender } from '../transport/sender.js';
 import { decodeMessage, MessageEncoder } from './raft/codec.js';
-import { type MemberId, type Message, MessageType, NO_MEMBER } from './raft/types.js';
+import { type MemberId, type Message, MessageType, NO_MEMBER, weigh } from './raft/types.js';
+import { recordsPerTurn, weightPerTurn } from './turn-limits.js';
 
 /** What comes from a peer. `payload` is a view that is valid during the call only. */
 export interface PeerHandler {
@@ -71,6 +72,8 @@ export class PeerLinks {
   readonly #byId = new Map<MemberId, Peer>();
   readonly #encoder = new MessageEncoder();
   #aliveMs = Number.NEGATIVE_INFINITY;
+  /** Weight of what was taken from the peer whose ring is drained. */
+  #takenBytes = 0;
 
   /** `handler` hears everything that `drain` takes from the rings. */
   constructor(boot: MemberBoot, handler: PeerHandler, cells: MetricCells) {
@@ -93,7 +96,7 @@ export class PeerLinks {
       handle: (kind, aux, callId, payload) => {
         peer.heard = true;
         if (kind === EnvelopeKind.Alive) this.#alive(peer, aux, callId);
-        else handle(id, this.#handler, kind, aux, callId, payload);
+        else this.#takenBytes += handle(id, this.#handler, kind, aux, callId, payload);
       },
       urgent: false,
       acknowledged: -1,
@@ -227,12 +230,17 @@ export class PeerLinks {
     return peer.sender.trySend(kind, aux, id, payload);
   }
 
-  /** Handles what peers sent, at most `recordsMax` from each. Returns true when a peer may have more. */
-  drain(recordsMax: number, nowMs: number): boolean {
+  /** Handles what peers sent, from each what a turn may take (turn-limits.ts). True when a peer may have more. */
+  drain(nowMs: number): boolean {
     let more = false;
     for (const peer of this.#peers) {
-      const taken = peer.receiver.drain(peer.handle, recordsMax, nowMs);
-      if (taken >= recordsMax) more = true;
+      this.#takenBytes = 0;
+      let taken = 0;
+      while (taken < recordsPerTurn && this.#takenBytes < weightPerTurn) {
+        if (peer.receiver.drain(peer.handle, 1, nowMs) === 0) break;
+        taken += 1;
+      }
+      if (taken >= recordsPerTurn || this.#takenBytes >= weightPerTurn) more = true;
       if (!peer.heard) continue;
       peer.heard = false;
       peer.heardMs = nowMs;
@@ -256,7 +264,7 @@ export class PeerLinks {
   }
 }
 
-/** What a record from the peer `from` means to the member. */
+/** What a record from the peer `from` means to the member. Returns its weight. */
 function handle(
   from: MemberId,
   handler: PeerHandler,
@@ -264,10 +272,15 @@ function handle(
   aux: number,
   id: number,
   payload: Uint8Array,
-): void {
-  if (kind === EnvelopeKind.Raft) handler.raft(decodeMessage(payload));
-  else if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, id, aux, payload);
+): number {
+  if (kind === EnvelopeKind.Raft) {
+    const message = decodeMessage(payload);
+    handler.raft(message);
+    return weigh(message.entries);
+  }
+  if (kind === EnvelopeKind.SnapshotChunk) handler.snapshotChunk(from, id, aux, payload);
   else if (kind === EnvelopeKind.SnapshotAck) handler.snapshotAck(from, id, aux);
   else if (kind === EnvelopeKind.PeerCall) handler.peerCall(from, aux, id, payload);
   else if (kind === EnvelopeKind.PeerReply) handler.peerReply(from, id, aux, payload);
+  return payload.length;
 }

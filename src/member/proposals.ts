@@ -14,7 +14,8 @@ import { assert } from '../base/assert.js';
 import type { EtcdErrorCode } from '../wire/errors.js';
 import { EtcdErrorCode as ErrorCode } from '../wire/errors.js';
 import type { Raft } from './raft/raft.js';
-import { EntryType } from './raft/types.js';
+import { EntryType, entryBytes, type Proposal as RaftProposal } from './raft/types.js';
+import { proposedPerTurn } from './turn-limits.js';
 import type { WriteProbe } from './write-probe.js';
 
 /** Who waits for a proposal: a ring request of the host, or nobody (0) for the member's own proposals. */
@@ -66,11 +67,20 @@ export class Proposals {
     if (proposal.requestId >= 0) this.#probe?.begin(counter, data, proposal.startedMs);
   }
 
-  /** Offers everything unsent to Raft as one batch; what it does not take stays. */
-  offer(raft: Raft): void {
-    if (this.#unsent.length === 0) return;
-    const entries = this.#unsent.map(unsent => ({ type: EntryType.Normal, data: unsent.data }));
-    if (raft.propose(entries) !== 'dropped') this.#unsent = [];
+  /**
+   * Offers to Raft what is unsent, oldest first, as much as a turn may propose; what it does not take stays. True: it
+   * took all it was offered, and there is more.
+   */
+  offer(raft: Raft): boolean {
+    const entries: RaftProposal[] = [];
+    for (let bytes = 0; entries.length < this.#unsent.length && bytes < proposedPerTurn; ) {
+      const entry = { type: EntryType.Normal, data: this.#unsent[entries.length]!.data };
+      entries.push(entry);
+      bytes += entryBytes(entry);
+    }
+    if (entries.length === 0 || raft.propose(entries) === 'dropped') return false;
+    this.#unsent = entries.length === this.#unsent.length ? [] : this.#unsent.slice(entries.length);
+    return this.#unsent.length > 0;
   }
 
   /** The proposal of an applied entry of this member; undefined when nobody waits any more. */

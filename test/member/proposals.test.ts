@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { type Proposal, Proposals } from '../../src/member/proposals.js';
 import type { Raft } from '../../src/member/raft/raft.js';
 import type { ProposalResult, Proposal as RaftProposal } from '../../src/member/raft/types.js';
+import { proposedPerTurn } from '../../src/member/turn-limits.js';
 import { EtcdErrorCode } from '../../src/wire/errors.js';
 
 /** A Raft that answers as told and keeps what it took. */
@@ -32,6 +33,22 @@ test('what Raft drops is offered again, what it takes never', () => {
   proposals.offer(raft);
   proposals.offer(raft);
   assert.deepEqual(taken, [data(1), data(2)]);
+});
+
+test('what has piled up without a leader is proposed in pieces, in order', () => {
+  const proposals = new Proposals(0);
+  const { raft, taken } = fakeRaft(() => 'accepted');
+  const sent = Array.from({ length: 6 }, (_, at) => new Uint8Array(proposedPerTurn / 2).fill(at));
+  for (const [at, bytes] of sent.entries()) proposals.add(proposals.nextCounter(), bytes, proposal(at + 1));
+  const pieces: number[] = [];
+  let more = true;
+  while (more) {
+    const before = taken.length;
+    more = proposals.offer(raft);
+    pieces.push(taken.length - before);
+  }
+  assert.deepEqual(pieces, [2, 2, 2]);
+  assert.deepEqual(taken, sent);
 });
 
 test('an applied entry finds its proposal once', () => {

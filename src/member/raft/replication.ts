@@ -11,14 +11,7 @@ import { type Progress, ProgressState } from './progress.js';
 import { NO_ENTRIES } from './raft-log.js';
 import { confirmReads, releaseHeldReads } from './reads.js';
 import { transferWhenCaughtUp } from './transfer.js';
-import {
-  ENTRY_OVERHEAD_BYTES,
-  type Entry,
-  type Message,
-  MessageType,
-  type Proposal,
-  type SnapshotMetadata,
-} from './types.js';
+import { type Entry, type Message, MessageType, type Proposal, type SnapshotMetadata, weigh } from './types.js';
 
 /**
  * Appends to the leader's own log. False when the uncommitted entries would weigh more than allowed: the first entry
@@ -199,12 +192,6 @@ function maybeSendSnapshot(core: RaftCore, progress: Progress): boolean {
   message.snapshot = snapshot;
   core.outbox.put(message);
   return true;
-}
-
-function weigh(entries: readonly Entry[]): number {
-  let bytes = entries.length * ENTRY_OVERHEAD_BYTES;
-  for (let i = 0; i < entries.length; i++) bytes += entries[i]!.data.length;
-  return bytes;
 }
 
 /** The leader's own log is on disk up to here: its ack counts like any other's (I6). */

@@ -42,12 +42,22 @@ export interface Proposal {
   readonly data: Uint8Array;
 }
 
-/** What an entry weighs beyond its data wherever a number of bytes is limited. */
-export const ENTRY_OVERHEAD_BYTES = 16;
+/**
+ * What an entry weighs beyond its data wherever a number of bytes is limited: it takes memory and time as so many more
+ * bytes would, so that a limit of bytes limits the number of small entries too. Never less than its head in a message.
+ */
+export const ENTRY_OVERHEAD_BYTES = 256;
 
 /** The weight of an entry under `bytesMax` limits (messages, committed batches, LogStorage.entries). */
 export function entryBytes(entry: Proposal): number {
   return entry.data.length + ENTRY_OVERHEAD_BYTES;
+}
+
+/** The weight of all of them. */
+export function weigh(entries: readonly Entry[]): number {
+  let bytes = entries.length * ENTRY_OVERHEAD_BYTES;
+  for (let i = 0; i < entries.length; i++) bytes += entries[i]!.data.length;
+  return bytes;
 }
 
 /**

@@ -159,7 +159,7 @@ test("a leader's own log counts only when it is on disk", () => {
 });
 
 test('committed entries come in batches, in order, and the commit index never goes back (raft 8ecce32)', () => {
-  const { raft, drain } = leader([1n], { committedBytesMax: 40 });
+  const { raft, drain } = leader([1n], { committedBytesMax: 520 });
   raft.propose(['aa', 'bb', 'cc', 'dd', 'ee'].map(normal));
   const readies = drain();
   assert.deepEqual(

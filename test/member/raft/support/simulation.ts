@@ -74,10 +74,10 @@ export class Simulation {
       heartbeatTicks: 1,
       preVote: careful || knobs.nextBelow(2) === 0,
       checkQuorum: careful || knobs.nextBelow(2) === 0,
-      messageBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(100) : 4096,
-      committedBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(100) : 4096,
+      messageBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(1_300) : 65_536,
+      committedBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(1_300) : 65_536,
       inflightMessagesMax: 1 + knobs.nextBelow(8),
-      inflightBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(200) : Infinity,
+      inflightBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(2_600) : Infinity,
       uncommittedBytesMax: knobs.nextBelow(2) === 0 ? 1 + knobs.nextBelow(200) : 1 << 20,
     };
     this.#lossPercent = knobs.nextBelow(3) * 10;
