@@ -131,7 +131,7 @@ export class Endpoint {
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
-    this.#service = memberService(handle.port, this.#auth);
+    this.#service = memberService(handle.port, this.#auth, handle.serving);
   }
 
   async reopen(): Promise<void> {

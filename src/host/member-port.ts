@@ -62,6 +62,8 @@ export interface PortEvents {
   log(payload: Uint8Array): void;
   /** The member table as of an applied index: a MemberListResponse. Views valid during the call only. */
   members(appliedIndex: number, list: Uint8Array): void;
+  /** What gRPC health is to say of the member. */
+  serving(isServing: boolean): void;
 }
 
 /** Bytes that may wait for room in a member's ring before its clients are told to slow down. */
@@ -234,6 +236,7 @@ export class MemberPort {
         return;
       case EnvelopeKind.Control:
         if (aux === ControlNotice.Log) this.#events.log(payload);
+        else if (aux === ControlNotice.Serving) this.#events.serving(requestId === 1);
         else if (aux === ControlNotice.Members) {
           const appliedIndex = new DataView(payload.buffer, payload.byteOffset, 8).getFloat64(0, true);
           this.#events.members(appliedIndex, payload.subarray(8));

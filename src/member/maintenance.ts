@@ -5,7 +5,7 @@
  *     Hash           sliced, among the HashKVs
  *     Downgrade      confirmed read -> checks -> DowngradeInfoSet entry (not for VALIDATE)
  *     Defragment     defragmentation.ts
- *     by itself      auto-compaction.ts and corruption-check.ts
+ *     by itself      auto-compaction.ts, corruption-check.ts and compact-hash-check.ts
  *
  * Invariant (B2): every request leaves once: answered, failed or cancelled.
  */
@@ -20,6 +20,7 @@ import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
 import { AlarmAction, AlarmType } from './apply/alarms.js';
 import { AutoCompaction } from './auto-compaction.js';
+import { CompactHashCheck } from './compact-hash-check.js';
 import { CorruptionCheck } from './corruption-check.js';
 import { Defragmentation } from './defragmentation.js';
 import type { HostLink } from './host-link.js';
@@ -56,6 +57,7 @@ export class Maintenance {
   readonly #defragmentation: Defragmentation;
   readonly #autoCompaction: AutoCompaction;
   readonly #corruption: CorruptionCheck;
+  readonly #compactHashes: CompactHashCheck;
   #transfers: Transfer[] = [];
   readonly #hashes = new Set<number>();
   #nowMs = 0;
@@ -65,7 +67,9 @@ export class Maintenance {
     const { host, open } = context;
     this.#defragmentation = new Defragmentation(host, open);
     this.#autoCompaction = new AutoCompaction(open.boot.settings.autoCompaction);
-    this.#corruption = new CorruptionCheck({ ...context, raise: id => this.#raiseCorrupt(id) });
+    const raise = (id: MemberId) => this.#raiseCorrupt(id);
+    this.#corruption = new CorruptionCheck({ ...context, raise });
+    this.#compactHashes = new CompactHashCheck({ ...context, raise });
   }
 
   /** False while the check at start is not over: the member is not announced as ready. */
@@ -108,9 +112,10 @@ export class Maintenance {
     this.#corruption.unconfirmed();
   }
 
-  /** Another member asks for a hash. */
-  peerCall(from: MemberId, callId: number, payload: Uint8Array): void {
-    this.#corruption.peerCall(from, callId, payload);
+  /** Another member asks for a hash: of a revision, or (KvCompact) the one that a compaction took. */
+  peerCall(from: MemberId, method: number, callId: number, payload: Uint8Array): void {
+    const check = method === Method.KvCompact ? this.#compactHashes : this.#corruption;
+    check.peerCall(from, callId, payload);
   }
 
   /** Upkeep that is due, and a slice of a defragmentation. Returns whether there is more to do. */
@@ -119,6 +124,7 @@ export class Maintenance {
     this.#checkTransfers(nowMs);
     this.#compact(nowMs);
     this.#corruption.turn(nowMs);
+    this.#compactHashes.turn(nowMs);
     return this.#defragmentation.turn(nowMs);
   }
 
@@ -126,6 +132,7 @@ export class Maintenance {
   stateReplaced(): void {
     this.#defragmentation.stateReplaced();
     this.#corruption.stateReplaced();
+    this.#compactHashes.stateReplaced();
     const hashes = [...this.#hashes];
     this.#hashes.clear();
     for (const requestId of hashes) this.#hash(requestId);

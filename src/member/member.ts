@@ -300,7 +300,8 @@ export class Member implements Turning {
 
   peerCall(from: bigint, method: number, callId: number, payload: Uint8Array): void {
     if (method === Method.MemberPromote) this.#membership.peerCall(from, callId, payload);
-    else if (method === Method.HashKv) this.#maintenance.peerCall(from, callId, payload);
+    else if (method === Method.HashKv || method === Method.KvCompact)
+      this.#maintenance.peerCall(from, method, callId, payload);
     else this.#leases.peerCall(from, method, callId, payload);
   }
 

@@ -85,6 +85,10 @@ export interface MemberSettings {
   readonly autoCompaction: { readonly mode: 'periodic' | 'revision'; readonly retention: number };
   /** How often the leader compares the members' hashes; 0: never. */
   readonly corruptCheckIntervalMs: number;
+  /** How often the leader compares the hashes that compactions took; 0: never (etcd's gate CompactHashCheck). */
+  readonly compactHashCheckIntervalMs: number;
+  /** Whether health says NOT_SERVING during a defragmentation (etcd's gate StopGRPCServiceOnDefrag). */
+  readonly stopGrpcServiceOnDefrag: boolean;
   /** Whether a member compares its hash with the others' before it is announced as ready. */
   readonly initialCorruptCheck: boolean;
   /** What kind of token a login gives (etcd's --auth-token); with `jwt` only the host knows it. */

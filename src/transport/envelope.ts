@@ -70,6 +70,8 @@ export const ControlNotice = {
   PeerGone: 2,
   /** member -> host: the member table as it is now: f64 applied index, then a MemberListResponse. */
   Members: 3,
+  /** member -> host: what gRPC health says of this member: `id` is 1 while it serves, else 0. */
+  Serving: 4,
 } as const;
 
 /** Flags are six bits wide: [0, 0x3f]. */
