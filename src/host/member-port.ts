@@ -36,6 +36,8 @@ import { PendingTable } from './pending.js';
 
 /** Who waits for the answer of one request. */
 export interface Waiter {
+  /** [0, 255]: its reads take turns with those of other sources; 0 if absent. */
+  readonly source?: number;
   /** The answer, status OK. `message` is a view that is valid during the call only. */
   reply(message: Uint8Array): void;
   end(code: EtcdErrorCode, detail: string): void;
@@ -138,7 +140,7 @@ export class MemberPort {
     const requestId = this.#enter(waiter);
     if (requestId === -1) return -1;
     const flags = FLAG_END | openFlags(requireLeader, caller, ofServer);
-    this.#send(EnvelopeKind.Open, method, requestId, request, flags, caller);
+    this.#send(EnvelopeKind.Open, method | ((waiter.source ?? 0) << 8), requestId, request, flags, caller);
     return requestId;
   }
 

@@ -70,6 +70,11 @@ class UnaryCall implements CallListener, Waiter {
     this.#caller = caller;
   }
 
+  /** The client's end of the connection; those of one machine are even numbers. */
+  get source(): number {
+    return (this.#call.peer.port >> 1) & 0xff;
+  }
+
   message(bytes: Uint8Array): void {
     if (this.#ended) return;
     if (this.#received) {

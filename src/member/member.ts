@@ -233,6 +233,7 @@ export class Member implements Turning {
     const { raft } = this.#open;
     this.#open.state.applier.lessor.advance(nowMs);
     this.#open.state.applier.auth.tokens.advance(nowMs);
+    this.#requests.keyReads.begin();
     let more = this.#inbox.drain(nowMs);
     more = this.#peers.drain(nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
@@ -255,6 +256,7 @@ export class Member implements Turning {
       this.#serveReads();
     }
     this.#inbox.applied(this.#requestTimeoutMs);
+    more = this.#requests.keyReads.turn() || more;
     for (const { importer } of this.#received.splice(0)) importer.abandon();
     publishRaft(this.#cells, this.#open, this.#peers);
     this.metrics.publish(this.#metricSources);
