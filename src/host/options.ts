@@ -85,7 +85,10 @@ export interface ClusterOptions extends EdgeOptions {
   readonly hostWhitelist?: readonly string[];
   /** `extensive` adds how long calls take to the metrics; default `basic`. */
   readonly metrics?: 'basic' | 'extensive';
-  /** One more URL for each member that serves its metrics and health checks only. */
+  /**
+   * One more URL for each member that serves its metrics and health checks only. A member that is added gets one too, on
+   * the host of the first and a free port that it keeps.
+   */
   readonly listenMetricsUrls?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
@@ -384,6 +387,13 @@ function metricsAddresses({ listenMetricsUrls: urls = [] }: ClusterOptions, memb
   }
   refuseTwice(addresses, '--listen-metrics-urls');
   return addresses;
+}
+
+/** Where an added member's metrics are: where they were, or on a free port; undefined without metrics URLs. */
+export function addedMetricsAddress({ listenMetrics }: ResolvedOptions, known?: string): ListenAddress | undefined {
+  const [first] = listenMetrics;
+  if (first === undefined) return undefined;
+  return known === undefined ? { ...first, port: 0 } : parseClientUrl(known, '--listen-metrics-urls');
 }
 
 /** The address of a client URL; throws StartError. */
