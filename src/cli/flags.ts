@@ -63,7 +63,7 @@ export const flags: readonly Flag[] = [
     name: 'feature-gates',
     kind: 'text',
     placeholder: 'GATES',
-    help: 'LeaseCheckpoint=true replicates the time that long leases have left; InitialCorruptCheck=true compares members',
+    help: 'LeaseCheckpoint, InitialCorruptCheck, CompactHashCheck, StopGRPCServiceOnDefrag, AllAlpha: =true opens them',
   },
   {
     name: 'auto-compaction-mode',
@@ -82,6 +82,12 @@ export const flags: readonly Flag[] = [
     kind: 'duration',
     placeholder: 'TIME',
     help: "how often the leader compares the members' hashes (default 0: never)",
+  },
+  {
+    name: 'compact-hash-check-time',
+    kind: 'duration',
+    placeholder: 'TIME',
+    help: 'how often it compares the hashes of compactions, with the gate CompactHashCheck (default 1m)',
   },
   {
     name: 'strict-reconfig-check',
@@ -283,6 +289,9 @@ export function clusterOptions(values: FlagValues, defaultPorts: readonly number
     autoCompactionMode: values.get('auto-compaction-mode'),
     autoCompactionRetention: values.get('auto-compaction-retention'),
     corruptCheckIntervalMs: durationOf(values, 'corrupt-check-time'),
+    compactHashCheck: gateOf(values, 'CompactHashCheck'),
+    compactHashCheckIntervalMs: durationOf(values, 'compact-hash-check-time'),
+    stopGrpcServiceOnDefrag: gateOf(values, 'StopGRPCServiceOnDefrag'),
     initialCorruptCheck: gateOf(values, 'InitialCorruptCheck'),
     cors: listOf(values, 'cors'),
     hostWhitelist: listOf(values, 'host-whitelist'),
@@ -386,9 +395,10 @@ const gateNames = [
   'AllBeta',
 ];
 
-/** Whether `--feature-gates` opens a gate; undefined when it does not name it. */
+/** Whether `--feature-gates` opens one of the gates asked for, all of them alpha; undefined when it says nothing. */
 function gateOf(values: FlagValues, gate: string): boolean | undefined {
   let open: boolean | undefined;
+  let all: boolean | undefined;
   for (const item of (values.get('feature-gates') ?? '').split(',').filter(part => part !== '')) {
     const [name = '', value = ''] = item.split('=');
     if (!gateNames.includes(name)) throw new StartError(`--feature-gates: unrecognized feature gate: ${name}`);
@@ -396,8 +406,9 @@ function gateOf(values: FlagValues, gate: string): boolean | undefined {
       throw new StartError(`--feature-gates: ${name} is true or false, not ${value || 'empty'}`);
     }
     if (name === gate) open = value === 'true';
+    if (name === 'AllAlpha') all = value === 'true';
   }
-  return open;
+  return open ?? all;
 }
 
 /** The items between commas, without blanks around them. */

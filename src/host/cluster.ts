@@ -32,6 +32,7 @@ import { MemberHandle } from './member-handle.js';
 import { MemberThread } from './member-thread.js';
 import { Mesh } from './mesh.js';
 import {
+  addedMetricsAddress,
   type ClusterOptions,
   type ListenAddress,
   memberName,
@@ -111,18 +112,19 @@ export class Cluster {
     let isRestored = false;
     try {
       if (resolved.backup !== undefined) prepareBackups(resolved.backup);
-      const auth = await prepareAuth(resolved.auth);
+      const auth = await prepareAuth(resolved.auth, logger);
       if (options.fromSnapshot !== undefined) {
         await restoreFor(resolved, options.fromSnapshot, path);
         isRestored = true;
       }
       directory = DataDirectory.open(path, { ephemeral });
-      const addresses = addressesOf(resolved, directory.describe());
+      const places = placesOf(resolved, directory.describe());
+      const addresses = places.map(({ address }) => address);
       const tls = await tlsFor(resolved, addresses, directory, logger);
       for (const warning of unusedTlsWarnings(options, resolved)) logger.warn(warning);
-      const { settings, http, listenMetrics } = resolved;
-      for (const [at, address] of addresses.entries()) {
-        endpoints.push(await Endpoint.bind(address, settings, http, auth, tls, listenMetrics[at]));
+      const { settings, http } = resolved;
+      for (const { address, metrics } of places) {
+        endpoints.push(await Endpoint.bind(address, settings, http, auth, tls, metrics));
       }
       const founding = foundOrReopen(directory, resolved, endpoints);
       while (threads.length < addresses.length) threads.push(new MemberThread(threads.length));
@@ -373,11 +375,21 @@ interface Founding {
   readonly description: Omit<ClusterDescription, 'formatVersion'>;
 }
 
+interface Place {
+  readonly address: ListenAddress;
+  readonly metrics: ListenAddress | undefined;
+}
+
 /** Where the members of now listen: the founding ones that are left, then the added ones. */
-function addressesOf(resolved: ResolvedOptions, known: ClusterDescription | undefined): ListenAddress[] {
-  const left = resolved.listen.filter((_, at) => !(known?.removed ?? []).includes(known?.members[at]?.id ?? ''));
-  const secure = resolved.secureAdded;
-  return [...left, ...(known?.added ?? []).map(({ clientUrl }) => ({ ...parseClientUrl(clientUrl), secure }))];
+function placesOf(resolved: ResolvedOptions, known: ClusterDescription | undefined): Place[] {
+  const { listen, listenMetrics, secureAdded: secure } = resolved;
+  const founding = listen.map((address, at) => ({ address, metrics: listenMetrics[at] }));
+  const left = founding.filter((_, at) => !(known?.removed ?? []).includes(known?.members[at]?.id ?? ''));
+  const added = (known?.added ?? []).map(({ clientUrl, metricsUrl }) => ({
+    address: { ...parseClientUrl(clientUrl), secure },
+    metrics: addedMetricsAddress(resolved, metricsUrl),
+  }));
+  return [...left, ...added];
 }
 
 function foundOrReopen(directory: DataDirectory, resolved: ResolvedOptions, endpoints: readonly Endpoint[]): Founding {

@@ -41,6 +41,8 @@ export interface AddedMember {
   readonly peerUrls: readonly string[];
   /** Where its endpoint listens. */
   readonly clientUrl: string;
+  /** Where its metrics are besides; undefined: it was added to a cluster without metrics URLs. */
+  readonly metricsUrl?: string;
   /** Its store has been made. */
   readonly complete: boolean;
 }

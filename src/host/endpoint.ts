@@ -5,13 +5,13 @@
  * It is bound before the member exists, so that the real port is known and a port in use is found early. When the
  * member is taken down the listener closes, as the member's process would; `reopen` binds the same port again.
  */
-import { randomInt } from 'node:crypto';
 import { assert } from '../base/assert.js';
 import { grpcOverheadBytes, type MemberSettings } from '../transport/control.js';
 import { EtcdErrorCode, etcdError } from '../wire/errors.js';
 import type { HostAuth } from './auth/host-auth.js';
 import { StartError } from './data-directory.js';
 import { isLoopback } from './edge.js';
+import { listenOn } from './free-port.js';
 import { deafListener, type Service } from './grpc/call.js';
 import { countedService } from './grpc/counted-call.js';
 import { GrpcCounts } from './grpc/counts.js';
@@ -26,13 +26,6 @@ import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
 import type { TlsFront } from './tls/front.js';
 import type { OpenTls } from './tls/open.js';
-
-/**
- * Where free ports are looked for: below the range from which systems take the local ports of connections. A member that
- * is down for a while must find its port free when it comes back.
- */
-const freePorts = { from: 10_240, to: 32_768 } as const;
-const freePortAttempts = 20;
 
 export class Endpoint {
   readonly #auth: HostAuth;
@@ -94,18 +87,11 @@ export class Endpoint {
   ): Promise<Endpoint> {
     const endpoint = new Endpoint(address, settings, http, auth, tls, metricsAddress);
     await endpoint.#metricsListener?.open();
-    for (let attempt = 0; address.port === 0 && attempt < freePortAttempts; attempt += 1) {
-      endpoint.#port = randomInt(freePorts.from, freePorts.to);
-      try {
-        await endpoint.#listen();
-        return endpoint;
-      } catch {
-        // Another one, then; in the end the system's own choice, or its error.
-      }
-    }
-    endpoint.#port = address.port;
     try {
-      await endpoint.#listen();
+      await listenOn(address.port, async port => {
+        endpoint.#port = port;
+        await endpoint.#listen();
+      });
     } catch (error) {
       await endpoint.#metricsListener?.close();
       throw error;
@@ -131,7 +117,7 @@ export class Endpoint {
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
-    this.#service = memberService(handle.port, this.#auth);
+    this.#service = memberService(handle.port, this.#auth, handle.serving);
   }
 
   async reopen(): Promise<void> {

@@ -20,6 +20,7 @@ import { Doorbell } from '../transport/doorbell.js';
 import { createLink } from '../transport/layout.js';
 import { MetricCells } from '../transport/metric-cells.js';
 import { PauseGate } from '../transport/pause-gate.js';
+import { ServingStatus } from './api/health.js';
 import { MemberPort } from './member-port.js';
 import { MemberThread } from './member-thread.js';
 
@@ -57,6 +58,7 @@ export class MemberHandle {
   readonly position: number;
   readonly cells = new StatusCells();
   readonly port: MemberPort;
+  readonly serving = new ServingStatus();
   readonly recipe: BootRecipe;
   readonly #doorbell: Doorbell;
   readonly #callbacks: HandleCallbacks;
@@ -79,7 +81,8 @@ export class MemberHandle {
     this.#doorbell = new Doorbell(recipe.doorbell);
     this.#callbacks = callbacks;
     const { log, members } = callbacks;
-    this.port = new MemberPort({ ready: () => this.#becomeReady(), log, members }, recipe.directory);
+    const serving = (isServing: boolean) => this.serving.set(isServing);
+    this.port = new MemberPort({ ready: () => this.#becomeReady(), log, members, serving }, recipe.directory);
   }
 
   /** Resolves when this start of the member knows a leader and its attributes are published. */
@@ -120,6 +123,7 @@ export class MemberHandle {
     this.#state = 'starting';
     this.#incarnation += 1;
     this.#metrics = new MetricCells();
+    this.serving.set(true);
     const boot: MemberBoot = {
       ...this.recipe,
       mayFound: this.recipe.mayFound && !this.#opened,

@@ -36,6 +36,8 @@ import { PendingTable } from './pending.js';
 
 /** Who waits for the answer of one request. */
 export interface Waiter {
+  /** [0, 255]: its reads take turns with those of other sources; 0 if absent. */
+  readonly source?: number;
   /** The answer, status OK. `message` is a view that is valid during the call only. */
   reply(message: Uint8Array): void;
   end(code: EtcdErrorCode, detail: string): void;
@@ -60,6 +62,8 @@ export interface PortEvents {
   log(payload: Uint8Array): void;
   /** The member table as of an applied index: a MemberListResponse. Views valid during the call only. */
   members(appliedIndex: number, list: Uint8Array): void;
+  /** What gRPC health is to say of the member. */
+  serving(isServing: boolean): void;
 }
 
 /** Bytes that may wait for room in a member's ring before its clients are told to slow down. */
@@ -136,7 +140,7 @@ export class MemberPort {
     const requestId = this.#enter(waiter);
     if (requestId === -1) return -1;
     const flags = FLAG_END | openFlags(requireLeader, caller, ofServer);
-    this.#send(EnvelopeKind.Open, method, requestId, request, flags, caller);
+    this.#send(EnvelopeKind.Open, method | ((waiter.source ?? 0) << 8), requestId, request, flags, caller);
     return requestId;
   }
 
@@ -232,6 +236,7 @@ export class MemberPort {
         return;
       case EnvelopeKind.Control:
         if (aux === ControlNotice.Log) this.#events.log(payload);
+        else if (aux === ControlNotice.Serving) this.#events.serving(requestId === 1);
         else if (aux === ControlNotice.Members) {
           const appliedIndex = new DataView(payload.buffer, payload.byteOffset, 8).getFloat64(0, true);
           this.#events.members(appliedIndex, payload.subarray(8));

@@ -20,9 +20,16 @@ export function memberView(handle: MemberHandle): MetricMember {
   };
 }
 
-function openGates({ initialCorruptCheck, leaseCheckpointIntervalMs }: MemberSettings): string[] {
-  const checkpoints = leaseCheckpointIntervalMs > 0 ? ['LeaseCheckpoint', 'LeaseCheckpointPersist'] : [];
-  return [...checkpoints, ...(initialCorruptCheck ? ['InitialCorruptCheck'] : [])];
+function openGates(settings: MemberSettings): string[] {
+  const { initialCorruptCheck, compactHashCheckIntervalMs, leaseCheckpointIntervalMs } = settings;
+  const gates = [
+    ['LeaseCheckpoint', leaseCheckpointIntervalMs > 0],
+    ['LeaseCheckpointPersist', leaseCheckpointIntervalMs > 0],
+    ['InitialCorruptCheck', initialCorruptCheck],
+    ['CompactHashCheck', compactHashCheckIntervalMs > 0],
+    ['StopGRPCServiceOnDefrag', settings.stopGrpcServiceOnDefrag],
+  ] as const;
+  return gates.filter(([, isOpen]) => isOpen).map(([name]) => name);
 }
 
 function ringsOf({ hostLinks, port, recipe }: MemberHandle): RingView[] {

@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { StartError } from './data-directory.js';
+import { listenOn } from './free-port.js';
 import type { ListenAddress } from './options.js';
 import { PlainHttp, type PlainHttpOptions } from './plain-http.js';
 
@@ -29,9 +30,11 @@ export class MetricsListener {
   async open(): Promise<void> {
     if (this.#http !== undefined) return;
     const http = new PlainHttp({ ...this.#options, gateway: undefined, monitoringOnly: true });
-    http.server.listen(this.#port, this.#address.host);
     try {
-      await once(http.server, 'listening');
+      await listenOn(this.#port, async port => {
+        http.server.listen(port, this.#address.host);
+        await once(http.server, 'listening');
+      });
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       const address = `${this.#address.host}:${this.#port}`;

@@ -71,6 +71,12 @@ export interface ClusterOptions extends EdgeOptions {
   readonly autoCompactionRetention?: string;
   /** etcd's --corrupt-check-time: how often the leader compares the members' hashes; default 0, never. */
   readonly corruptCheckIntervalMs?: number;
+  /** etcd's gate CompactHashCheck: the leader compares the hashes that compactions take on the way. Default false. */
+  readonly compactHashCheck?: boolean;
+  /** etcd's --compact-hash-check-time: how often it does; default one minute. */
+  readonly compactHashCheckIntervalMs?: number;
+  /** etcd's gate StopGRPCServiceOnDefrag: gRPC health says NOT_SERVING during a defragmentation. Default false. */
+  readonly stopGrpcServiceOnDefrag?: boolean;
   /** etcd's gate InitialCorruptCheck: a starting member compares its hash with the others'. Default false. */
   readonly initialCorruptCheck?: boolean;
   /** Web origins whose scripts may use the HTTP API, `*` for any; default none, where etcd allows any. */
@@ -79,7 +85,10 @@ export interface ClusterOptions extends EdgeOptions {
   readonly hostWhitelist?: readonly string[];
   /** `extensive` adds how long calls take to the metrics; default `basic`. */
   readonly metrics?: 'basic' | 'extensive';
-  /** One more URL for each member that serves its metrics and health checks only. */
+  /**
+   * One more URL for each member that serves its metrics and health checks only. A member that is added gets one too, on
+   * the host of the first and a free port that it keeps.
+   */
   readonly listenMetricsUrls?: readonly string[];
   /** etcd's JSON gateway under /v3/; default true. */
   readonly enableGrpcGateway?: boolean;
@@ -289,6 +298,8 @@ function memberSettings(options: ClusterOptions, tokens: TokenOptions): MemberSe
     strictReconfigCheck: options.strictReconfigCheck ?? true,
     autoCompaction: autoCompaction(options.autoCompactionMode ?? 'periodic', options.autoCompactionRetention ?? '0'),
     corruptCheckIntervalMs: options.corruptCheckIntervalMs ?? 0,
+    compactHashCheckIntervalMs: compactHashCheckInterval(options),
+    stopGrpcServiceOnDefrag: options.stopGrpcServiceOnDefrag ?? false,
     initialCorruptCheck: options.initialCorruptCheck ?? false,
     authToken: tokens === undefined ? 'simple' : 'jwt',
     authTokenTtlSeconds: options.authTokenTtlSeconds || 300,
@@ -324,6 +335,14 @@ function memberSettings(options: ClusterOptions, tokens: TokenOptions): MemberSe
     throw new StartError(`--election-timeout[${electionTimeoutMs}ms] is too long, and should be set less than 50000ms`);
   }
   return settings;
+}
+
+/** 0: the gate is closed. Throws StartError, as etcd also when it is. */
+function compactHashCheckInterval({ compactHashCheck = false, compactHashCheckIntervalMs = 60_000 }: ClusterOptions) {
+  if (!Number.isSafeInteger(compactHashCheckIntervalMs) || compactHashCheckIntervalMs <= 0) {
+    throw new StartError(`--compact-hash-check-time must be >0 (set to ${compactHashCheckIntervalMs}ms)`);
+  }
+  return compactHashCheck ? compactHashCheckIntervalMs : 0;
 }
 
 /** What the two flags mean together. A plain number is hours to the one mode and revisions to the other, as in etcd. */
@@ -375,6 +394,13 @@ function metricsAddresses({ listenMetricsUrls: urls = [] }: ClusterOptions, memb
   }
   refuseTwice(addresses, '--listen-metrics-urls');
   return addresses;
+}
+
+/** Where an added member's metrics are: where they were, or on a free port; undefined without metrics URLs. */
+export function addedMetricsAddress({ listenMetrics }: ResolvedOptions, known?: string): ListenAddress | undefined {
+  const [first] = listenMetrics;
+  if (first === undefined) return undefined;
+  return known === undefined ? { ...first, port: 0 } : parseClientUrl(known, '--listen-metrics-urls');
 }
 
 /** The address of a client URL; throws StartError. */

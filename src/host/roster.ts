@@ -28,7 +28,7 @@ import { type ClusterDescription, type DataDirectory, StartError } from './data-
 import { Endpoint } from './endpoint.js';
 import { MemberThread } from './member-thread.js';
 import type { Mesh } from './mesh.js';
-import { freePeerUrl, type ListenAddress, memberName, type ResolvedOptions } from './options.js';
+import { addedMetricsAddress, freePeerUrl, type ListenAddress, memberName, type ResolvedOptions } from './options.js';
 import type { Supervised } from './supervised.js';
 import type { OpenTls } from './tls/open.js';
 
@@ -218,7 +218,8 @@ export class Roster {
       reservation?.endpoint ??
       (await this.#bind({ host: '127.0.0.1', port: 0, secure: this.#context.resolved.secureAdded }));
     const id = listed.id.toString(16);
-    const entry = { id, name, peerUrls: listed.peerUrls, clientUrl: endpoint.url, complete: false };
+    const metrics = endpoint.metricsUrl === undefined ? {} : { metricsUrl: endpoint.metricsUrl };
+    const entry = { id, name, peerUrls: listed.peerUrls, clientUrl: endpoint.url, ...metrics, complete: false };
     const others = (this.#description.added ?? []).filter(other => other.id !== id);
     this.#record({ ...this.#description, added: [...others, entry], membersIndex: this.#membersIndex });
     const identity = { id: listed.id, name, peerUrls: listed.peerUrls, clientUrls: [endpoint.url] };
@@ -292,7 +293,7 @@ export class Roster {
 
   #bind(address: ListenAddress): Promise<Endpoint> {
     const { resolved, auth, tls } = this.#context;
-    return Endpoint.bind(address, resolved.settings, resolved.http, auth, tls);
+    return Endpoint.bind(address, resolved.settings, resolved.http, auth, tls, addedMetricsAddress(resolved));
   }
 
   #record(description: Omit<ClusterDescription, 'formatVersion'>): void {

@@ -9,7 +9,7 @@
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
 import { Method, type MethodInfo, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { isConcurrency, openConcurrency } from './api/concurrency.js';
-import { openHealth } from './api/health.js';
+import { openHealth, type ServingStatus } from './api/health.js';
 import { openSnapshot } from './api/snapshot.js';
 import { Callers, type EncodedCaller } from './auth/callers.js';
 import type { HostAuth } from './auth/host-auth.js';
@@ -22,12 +22,12 @@ import type { MemberPort, Waiter } from './member-port.js';
 import { StreamCall } from './stream-call.js';
 
 /** The service behind one member's endpoint. */
-export function memberService(port: MemberPort, auth: HostAuth): Service {
+export function memberService(port: MemberPort, auth: HostAuth, serving: ServingStatus): Service {
   const callers = new Callers(auth);
   return call => {
     const info = methodByPath(call.path);
     if (info === undefined) return refuse(call, GrpcCode.Unimplemented, unknownMethodText(call.path));
-    if (info.service === 'grpc.health.v1.Health') return openHealth(call, info);
+    if (info.service === 'grpc.health.v1.Health') return openHealth(call, info, serving);
     if (hasInvalidClientVersion(call)) {
       const { grpcCode, message } = etcdError(EtcdErrorCode.InvalidClientApiVersion);
       return refuse(call, grpcCode, message);
@@ -68,6 +68,11 @@ class UnaryCall implements CallListener, Waiter {
     this.#method = method;
     this.#port = port;
     this.#caller = caller;
+  }
+
+  /** The client's end of the connection; those of one machine are even numbers. */
+  get source(): number {
+    return (this.#call.peer.port >> 1) & 0xff;
   }
 
   message(bytes: Uint8Array): void {

@@ -14,7 +14,8 @@ import { EMPTY_BYTES } from '../base/bytes.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
-import { type HashAnswer, judgeHashes, type Verdict } from './hash-verdict.js';
+import { AlarmType } from './apply/alarms.js';
+import { answerOf, type HashAnswer, judgeHashes, type Verdict } from './hash-verdict.js';
 import type { HostLink } from './host-link.js';
 import type { OpenMember } from './open.js';
 import type { PeerCalls } from './peer-calls.js';
@@ -206,7 +207,7 @@ export class CorruptionCheck {
     const alarms = open.state.applier.alarms();
     for (const id of different) {
       host.log('error', 'found different hash values', { 'remote-peer-id': hex(id), revision });
-      if (!alarms.some(({ memberID, alarm }) => memberID === id && alarm === CORRUPT)) raise(id);
+      if (!alarms.some(({ memberID, alarm }) => memberID === id && alarm === AlarmType.Corrupt)) raise(id);
     }
     const numbers = { revision, agreeing: agreeing.length, different: different.length, unknown: idsOf(unknown) };
     host.log(unknown.length > 0 ? 'warn' : 'info', 'finished peer corruption check', numbers);
@@ -232,18 +233,6 @@ export class CorruptionCheck {
     const members = this.#context.open.state.members.list().length;
     return members - different - unknown <= members / 2;
   }
-}
-
-const CORRUPT = 2;
-
-function answerOf(response: Uint8Array): HashAnswer {
-  const { header, hash, compact_revision, hash_revision } = decode('etcdserverpb.HashKVResponse', response);
-  return {
-    hash,
-    revision: Number(hash_revision),
-    compactRevision: Number(compact_revision),
-    currentRevision: Number(header?.revision ?? 0n),
-  };
 }
 
 function inconsistent(name: string, id: MemberId, revision: number): StorageError {

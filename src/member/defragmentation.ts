@@ -57,16 +57,16 @@ export class Defragmentation {
     }
     try {
       this.#run ??= this.#begin(nowMs);
-      this.#open.cells.set(Scalar.defragmentationsInflight, 1);
+      this.#inflight(1);
       if (this.#run.defragmenter.step()) return true;
     } catch (error) {
       this.#fail(error);
-      this.#open.cells.set(Scalar.defragmentationsInflight, 0);
+      this.#inflight(0);
       return this.#waiting.length > 0;
     }
     store.commit();
     this.#switch(this.#run, nowMs);
-    this.#open.cells.set(Scalar.defragmentationsInflight, 0);
+    this.#inflight(0);
     return this.#waiting.length > 0;
   }
 
@@ -75,7 +75,7 @@ export class Defragmentation {
     const run = this.#run;
     this.#run = undefined;
     run?.defragmenter.abandon();
-    this.#open.cells.set(Scalar.defragmentationsInflight, 0);
+    this.#inflight(0);
     this.#waiting = [...(run?.requestIds ?? []), ...this.#waiting];
   }
 
@@ -83,6 +83,14 @@ export class Defragmentation {
   failAll(visit: (requestId: number) => void): void {
     this.stateReplaced();
     this.#waiting.splice(0).forEach(visit);
+  }
+
+  /** Like etcd's member this one says so in its gRPC health, if the gate is open, although it does serve all the time. */
+  #inflight(runs: 0 | 1): void {
+    const { boot, cells } = this.#open;
+    if (cells.get(Scalar.defragmentationsInflight) === runs) return;
+    cells.set(Scalar.defragmentationsInflight, runs);
+    if (boot.settings.stopGrpcServiceOnDefrag) this.#host.serving(runs === 0);
   }
 
   #begin(nowMs: number): Run {

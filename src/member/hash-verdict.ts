@@ -2,6 +2,7 @@
  * What hashes of the same history say about the members that made them: who agrees, who differs, of whom nothing is
  * known. A member that was not heard, or has compacted elsewhere meanwhile, is never taken for a healthy one.
  */
+import { decode } from '../wire/schema.js';
 import type { MemberId } from './raft/types.js';
 
 /** A HashKV of one member: what was hashed, and how far the member was. */
@@ -56,6 +57,22 @@ export function judgeHashes({ self, own, others, confirmed }: Evidence): Verdict
   if (unstable) different.add(self);
   const agreeing = [...comparable.keys()].filter(id => id !== self && comparable.get(id) === own.hash);
   return { different: [...different], unknown, agreeing };
+}
+
+/** Whether a majority of all members agrees on one hash: otherwise nobody knows who of them is right. */
+export function isDecided({ different, agreeing }: Verdict, self: MemberId, members: number): boolean {
+  return different.includes(self) || agreeing.length + 1 > members / 2;
+}
+
+/** A member's HashKVResponse. */
+export function answerOf(response: Uint8Array): HashAnswer {
+  const { header, hash, compact_revision, hash_revision } = decode('etcdserverpb.HashKVResponse', response);
+  return {
+    hash,
+    revision: Number(hash_revision),
+    compactRevision: Number(compact_revision),
+    currentRevision: Number(header?.revision ?? 0n),
+  };
 }
 
 function isAhead(answer: HashAnswer, confirmed: HashAnswer): boolean {

@@ -83,23 +83,24 @@ export class HostInbox {
     else if (kind === EnvelopeKind.Control && aux === ControlNotice.PeerGone) this.#context.peerGone(id);
   }
 
-  #identify(method: number, id: number, payload: Uint8Array, flags: number, mayWait: boolean): void {
+  #identify(aux: number, id: number, payload: Uint8Array, flags: number, mayWait: boolean): void {
     if ((flags & FLAG_OF_SERVER) !== 0) {
-      this.#open(method, id, payload, flags, SERVER_CALLER);
+      this.#open(aux, id, payload, flags, SERVER_CALLER);
     } else if ((flags & FLAG_CALLER) === 0) {
-      this.#open(method, id, payload, flags, undefined);
+      this.#open(aux, id, payload, flags, undefined);
     } else {
       const caller = decodeCaller(payload);
       const { callers, open } = this.#context;
       if (mayWait && callers.enabled && this.#late.mustWait(caller, open.state.store.appliedIndex)) {
-        this.#late.hold(id, caller, method, payload, flags, this.#nowMs);
+        this.#late.hold(id, caller, aux, payload, flags, this.#nowMs);
       } else {
-        this.#open(method, id, payload.subarray(callerBytes(payload)), flags, caller);
+        this.#open(aux, id, payload.subarray(callerBytes(payload)), flags, caller);
       }
     }
   }
 
-  #open(method: number, id: number, payload: Uint8Array, flags: number, caller: Caller | undefined): void {
+  #open(aux: number, id: number, payload: Uint8Array, flags: number, caller: Caller | undefined): void {
+    const method = aux & 0xff;
     const { host, open, requests, streams } = this.#context;
     const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
     const unary = (flags & FLAG_END) !== 0;
@@ -108,7 +109,7 @@ export class HostInbox {
       host.end(id, EtcdErrorCode.NotSupportedForLearner);
     } else if (requiresLeader && open.raft.leader === NO_MEMBER) host.end(id, EtcdErrorCode.NoLeader);
     else if (!unary) streams.open(method, id, requiresLeader, caller);
-    else requests.open(method, id, payload, this.#nowMs, caller);
+    else requests.open(method, { requestId: id, caller, source: aux >> 8 }, payload, this.#nowMs);
   }
 
   #cancel(id: number): void {

@@ -97,6 +97,11 @@ export class HostLink {
     this.#sender.send(EnvelopeKind.Ready, 0, 0, EMPTY_BYTES);
   }
 
+  /** What gRPC health is to say of this member. */
+  serving(isServing: boolean): void {
+    this.#sender.send(EnvelopeKind.Control, ControlNotice.Serving, isServing ? 1 : 0, EMPTY_BYTES);
+  }
+
   /** The member table as of an applied index; `list` is a MemberListResponse. */
   members(appliedIndex: number, list: Uint8Array): void {
     const prefix = new Uint8Array(Float64Array.of(appliedIndex).buffer);

@@ -5,7 +5,7 @@
  *     Hash           sliced, among the HashKVs
  *     Downgrade      confirmed read -> checks -> DowngradeInfoSet entry (not for VALIDATE)
  *     Defragment     defragmentation.ts
- *     by itself      auto-compaction.ts and corruption-check.ts
+ *     by itself      auto-compaction.ts, corruption-check.ts and compact-hash-check.ts
  *
  * Invariant (B2): every request leaves once: answered, failed or cancelled.
  */
@@ -20,6 +20,7 @@ import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
 import { AlarmAction, AlarmType } from './apply/alarms.js';
 import type { AutoCompaction } from './auto-compaction.js';
+import type { CompactHashCheck } from './compact-hash-check.js';
 import type { CorruptionCheck } from './corruption-check.js';
 import type { Defragmentation } from './defragmentation.js';
 import type { HostLink } from './host-link.js';
@@ -57,14 +58,16 @@ export class Maintenance {
   #defragmentation: Defragmentation | undefined;
   #autoCompaction: AutoCompaction | undefined;
   #corruption: CorruptionCheck | undefined;
+  #compactHashes: CompactHashCheck | undefined;
   #transfers: Transfer[] = [];
   readonly #hashes = new Set<number>();
   #nowMs = 0;
 
   constructor(context: MaintenanceContext) {
     this.#context = context;
-    const { corruptCheckIntervalMs, initialCorruptCheck } = context.open.boot.settings;
+    const { corruptCheckIntervalMs, initialCorruptCheck, compactHashCheckIntervalMs } = context.open.boot.settings;
     if (corruptCheckIntervalMs > 0 || initialCorruptCheck) this.#checkCorruption();
+    if (compactHashCheckIntervalMs > 0) this.#checkCompactHashes();
   }
 
   /** False while the check at start is not over: the member is not announced as ready. */
@@ -107,9 +110,10 @@ export class Maintenance {
     this.#corruption?.unconfirmed();
   }
 
-  /** Another member asks for a hash. */
-  peerCall(from: MemberId, callId: number, payload: Uint8Array): void {
-    this.#checkCorruption().peerCall(from, callId, payload);
+  /** Another member asks for a hash: of a revision, or (KvCompact) the one that a compaction took. */
+  peerCall(from: MemberId, method: number, callId: number, payload: Uint8Array): void {
+    const check = method === Method.KvCompact ? this.#checkCompactHashes() : this.#checkCorruption();
+    check.peerCall(from, callId, payload);
   }
 
   /** Upkeep that is due, and a slice of a defragmentation. Returns whether there is more to do. */
@@ -118,6 +122,7 @@ export class Maintenance {
     this.#checkTransfers(nowMs);
     this.#compact(nowMs);
     this.#corruption?.turn(nowMs);
+    this.#compactHashes?.turn(nowMs);
     return this.#defragmentation?.turn(nowMs) ?? false;
   }
 
@@ -125,6 +130,7 @@ export class Maintenance {
   stateReplaced(): void {
     this.#defragmentation?.stateReplaced();
     this.#corruption?.stateReplaced();
+    this.#compactHashes?.stateReplaced();
     const hashes = [...this.#hashes];
     this.#hashes.clear();
     for (const requestId of hashes) this.#hash(requestId);
@@ -233,6 +239,12 @@ export class Maintenance {
   #defragment(): Defragmentation {
     this.#defragmentation ??= new (rare.defragmentation().Defragmentation)(this.#context.host, this.#context.open);
     return this.#defragmentation;
+  }
+
+  #checkCompactHashes(): CompactHashCheck {
+    const context = { ...this.#context, raise: (id: MemberId) => this.#raiseCorrupt(id) };
+    this.#compactHashes ??= new (rare.compactHashCheck().CompactHashCheck)(context);
+    return this.#compactHashes;
   }
 
   #checkCorruption(): CorruptionCheck {

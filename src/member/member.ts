@@ -233,6 +233,7 @@ export class Member implements Turning {
     const { raft } = this.#open;
     this.#open.state.applier.lessor.advance(nowMs);
     this.#open.state.applier.auth.tokens.advance(nowMs);
+    this.#requests.keyReads.begin();
     let more = this.#inbox.drain(nowMs);
     more = this.#peers.drain(nowMs) || more;
     for (const position of this.#gonePeers.splice(0)) {
@@ -255,6 +256,7 @@ export class Member implements Turning {
       this.#serveReads();
     }
     this.#inbox.applied(this.#requestTimeoutMs);
+    this.#requests.keyReads.turn();
     for (const { importer } of this.#received.splice(0)) importer.abandon();
     publishRaft(this.#cells, this.#open, this.#peers);
     this.metrics.publish(this.#metricSources);
@@ -272,7 +274,7 @@ export class Member implements Turning {
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
-    more = more || busy || this.#appliedBytes >= weightPerTurn;
+    more = more || busy || this.#appliedBytes >= weightPerTurn || this.#requests.keyReads.more;
     return more ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
   }
 
@@ -298,7 +300,8 @@ export class Member implements Turning {
 
   peerCall(from: bigint, method: number, callId: number, payload: Uint8Array): void {
     if (method === Method.MemberPromote) this.#membership.peerCall(from, callId, payload);
-    else if (method === Method.HashKv) this.#maintenance.peerCall(from, callId, payload);
+    else if (method === Method.HashKv || method === Method.KvCompact)
+      this.#maintenance.peerCall(from, method, callId, payload);
     else this.#leases.peerCall(from, method, callId, payload);
   }
 

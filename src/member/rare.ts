@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import type * as BackendHash from './apply/backend-hash.js';
 import type * as AuthCalls from './auth-calls.js';
 import type * as AutoCompaction from './auto-compaction.js';
+import type * as CompactHashCheck from './compact-hash-check.js';
 import type * as CorruptionCheck from './corruption-check.js';
 import type * as Defragmentation from './defragmentation.js';
 import type * as SnapshotStreams from './snapshot-streams.js';
@@ -25,6 +26,7 @@ export const rare = {
   /** The hash of the whole store. */
   backendHash: () => load('./apply/backend-hash.js') as typeof BackendHash,
   /** Comparing hashes with the others. */
+  compactHashCheck: () => load('./compact-hash-check.js') as typeof CompactHashCheck,
   corruptionCheck: () => load('./corruption-check.js') as typeof CorruptionCheck,
   /** Defragmentation, and what it writes with. */
   defragmentation: () => load('./defragmentation.js') as typeof Defragmentation,

@@ -21,6 +21,8 @@ export interface Read {
   readonly payload: Uint8Array;
   /** The client behind it; none for a peer's. */
   readonly caller?: Caller | undefined;
+  /** Reads of one source take turns with those of others (fair-reads.ts). */
+  readonly source?: number;
   /** The member that asks; its calls have ids of their own. */
   readonly from?: MemberId;
 }

@@ -13,17 +13,11 @@ import type { MemberSettings } from '../transport/control.js';
 import { Histogram } from '../transport/metric-cells.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import { encodeInternalRequest, InternalField } from '../wire/internal.js';
-import {
-  decodeCompactionRequest,
-  decodeDeleteRangeRequest,
-  decodePutRequest,
-  decodeRangeRequest,
-  type RangeRequest,
-} from '../wire/kv.js';
+import { decodeCompactionRequest, decodeDeleteRangeRequest, decodePutRequest, decodeRangeRequest } from '../wire/kv.js';
 import { Method } from '../wire/methods.js';
 import { ProtoError } from '../wire/proto.js';
 import { decode, encode } from '../wire/schema.js';
-import { decodeTxnRequest, type TxnRequest } from '../wire/txn.js';
+import { decodeTxnRequest } from '../wire/txn.js';
 import type { AlarmMember } from './apply/alarms.js';
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly, isSerializable } from './apply/check.js';
 import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
@@ -31,6 +25,7 @@ import type { Reply } from './apply/reply.js';
 import type { Callers } from './callers.js';
 import { CompactionPace } from './compaction-pace.js';
 import type { HostLink } from './host-link.js';
+import { KeyReads, type ReadOrigin } from './key-reads.js';
 import type { LeaseCalls } from './lease-calls.js';
 import type { Maintenance } from './maintenance.js';
 import { memberMessage } from './membership/members.js';
@@ -63,19 +58,23 @@ export class Requests {
   readonly #pace: CompactionPace;
   /** Hashes that are being computed. */
   readonly #hashes = new Map<number, { readonly revision: bigint }>();
+  /** Ranges and transactions that only read. */
+  readonly keyReads: KeyReads;
 
   constructor(context: RequestContext) {
     this.#context = context;
     this.#pace = new CompactionPace(context.open.cells);
+    this.keyReads = new KeyReads(context);
     const { boot, identity } = context.open;
     this.#ids = { cluster_id: boot.clusterId, member_id: identity.id };
   }
 
   /** A request of the host, made by `caller`. `payload` is a view that is valid during the call only. */
-  open(method: number, requestId: number, payload: Uint8Array, nowMs: number, caller: Caller | undefined): void {
+  open(method: number, origin: ReadOrigin, payload: Uint8Array, nowMs: number): void {
+    const { requestId, caller } = origin;
     try {
       const refusal = this.#context.callers.refuseCall(method, payload, caller);
-      const error = refusal ?? this.#dispatch(method, requestId, payload, nowMs, caller);
+      const error = refusal ?? this.#dispatch(method, origin, payload, nowMs);
       if (error !== undefined) this.#context.host.end(requestId, error);
     } catch (error) {
       if (!(error instanceof ProtoError)) throw error;
@@ -87,10 +86,8 @@ export class Requests {
   serve(read: Read): void {
     switch (read.method) {
       case Method.KvRange:
-        this.#answerRange(read.requestId, decodeRangeRequest(read.payload), read.caller);
-        return;
       case Method.KvTxn:
-        this.#answerTxn(read.requestId, decodeTxnRequest(read.payload), read.caller);
+        this.keyReads.serve(read);
         return;
       case Method.MemberList:
         this.#answerMemberList(read.requestId);
@@ -155,6 +152,7 @@ export class Requests {
   cancel(requestId: number): void {
     this.#compactions = this.#compactions.filter(waiting => waiting.requestId !== requestId);
     this.#hashes.delete(requestId);
+    this.keyReads.cancel(requestId);
     this.#context.leases.cancel(requestId);
     this.#context.membership.cancel(requestId);
     this.#context.maintenance.cancel(requestId);
@@ -162,6 +160,7 @@ export class Requests {
 
   /** The member stops. */
   failAll(visit: (requestId: number) => void): void {
+    this.keyReads.failAll(visit);
     this.#context.leases.failAll(visit);
     this.#context.membership.failAll(visit);
     this.#context.maintenance.failAll(visit);
@@ -172,16 +171,11 @@ export class Requests {
   }
 
   /** Returns an error that is known at once. */
-  #dispatch(
-    method: number,
-    requestId: number,
-    payload: Uint8Array,
-    nowMs: number,
-    caller: Caller | undefined,
-  ): EtcdErrorCode | undefined {
+  #dispatch(method: number, origin: ReadOrigin, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+    const { requestId, caller } = origin;
     switch (method) {
       case Method.KvRange:
-        return this.#range(requestId, payload, caller);
+        return this.#range(origin, payload);
       case Method.KvPut:
         return this.#put(requestId, payload, nowMs, caller);
       case Method.KvDeleteRange: {
@@ -189,7 +183,7 @@ export class Requests {
         return error ?? this.#propose(InternalField.DeleteRange, requestId, method, payload, nowMs, caller);
       }
       case Method.KvTxn:
-        return this.#txn(requestId, payload, nowMs, caller);
+        return this.#txn(origin, payload, nowMs);
       case Method.KvCompact:
         // Decoded only to refuse what cannot be: an entry must be readable by every member.
         decodeCompactionRequest(payload);
@@ -229,13 +223,11 @@ export class Requests {
     }
   }
 
-  #range(requestId: number, payload: Uint8Array, caller: Caller | undefined): EtcdErrorCode | undefined {
+  #range(origin: ReadOrigin, payload: Uint8Array): EtcdErrorCode | undefined {
     const request = decodeRangeRequest(payload);
     const error = checkRange(request);
-    if (error !== undefined) return error;
-    if (request.serializable) this.#answerRange(requestId, request, caller);
-    else this.#waitForRead(requestId, Method.KvRange, payload, caller);
-    return undefined;
+    if (error === undefined) this.keyReads.range(request, payload, origin);
+    return error;
   }
 
   #put(requestId: number, payload: Uint8Array, nowMs: number, caller: Caller | undefined): EtcdErrorCode | undefined {
@@ -246,14 +238,14 @@ export class Requests {
     return this.#propose(InternalField.Put, requestId, Method.KvPut, payload, nowMs, caller);
   }
 
-  #txn(requestId: number, payload: Uint8Array, nowMs: number, caller: Caller | undefined): EtcdErrorCode | undefined {
+  #txn(origin: ReadOrigin, payload: Uint8Array, nowMs: number): EtcdErrorCode | undefined {
+    const { requestId, caller } = origin;
     const request = decodeTxnRequest(payload);
     const error = checkTxn(request, this.#context.settings.maxTxnOps);
     if (error !== undefined) return error;
     if (!this.#context.open.state.applier.admitsTxn(request)) return EtcdErrorCode.NoSpace;
     if (!isReadOnly(request)) return this.#propose(InternalField.Txn, requestId, Method.KvTxn, payload, nowMs, caller);
-    if (isSerializable(request)) this.#answerTxn(requestId, request, caller);
-    else this.#waitForRead(requestId, Method.KvTxn, payload, caller);
+    this.keyReads.txn(request, isSerializable(request), payload, origin);
     return undefined;
   }
 
@@ -358,27 +350,6 @@ export class Requests {
     );
     if (error !== undefined) this.#hashes.delete(requestId);
     return error;
-  }
-
-  /** Nothing comes between the decision and the read: a turn is one piece. */
-  #answerRange(requestId: number, request: RangeRequest, caller: Caller | undefined): void {
-    const { callers, open } = this.#context;
-    const beganMs = performance.now();
-    const error = callers.enabled
-      ? callers.refuse(caller, (auth, _rights, identity) => auth.refuseRead(identity, request.key, request.rangeEnd))
-      : undefined;
-    const reply = error === undefined ? open.state.applier.range(request, open.raft.term) : { error };
-    const place = 'error' in reply ? Histogram.rangeFailed : Histogram.rangeOk;
-    open.cells.observe(place, (performance.now() - beganMs) / 1_000);
-    this.#answer(requestId, reply);
-  }
-
-  #answerTxn(requestId: number, request: TxnRequest, caller: Caller | undefined): void {
-    const { callers, open } = this.#context;
-    const error = callers.enabled
-      ? callers.refuse(caller, (_auth, rights, identity) => rights.refuseTxn(identity, request))
-      : undefined;
-    this.#answer(requestId, error === undefined ? open.state.applier.readTxn(request, open.raft.term) : { error });
   }
 
   #answerMemberList(requestId: number): void {

@@ -1,10 +1,9 @@
 /**
  * What crosses a thread beside ring records: the boot message, the control verbs and the status cells.
  *
- * Control verbs travel over comlink and are few (start, campaign, stop); requests never do. Cells are numbers a member
- * publishes and the host reads whenever it likes: each cell is written by one thread only, and a torn view across two
- * cells is possible and harmless, because every cell is meaningful by itself.
+ * Control verbs travel over comlink and are few (start, campaign, stop, pause); requests never do.
  */
+import { Cells } from './cells.js';
 import type { DoorbellBuffer } from './doorbell.js';
 import type { LinkBuffers } from './layout.js';
 
@@ -31,23 +30,9 @@ export function alarmBit(alarmType: number): number {
 }
 
 /** Status numbers of one member, shared between its thread (writer) and the host (reader). */
-export class StatusCells {
-  readonly #cells: Float64Array;
-
+export class StatusCells extends Cells {
   constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(Cell.count * 8)) {
-    this.#cells = new Float64Array(buffer);
-  }
-
-  get buffer(): SharedArrayBuffer {
-    return this.#cells.buffer as SharedArrayBuffer;
-  }
-
-  get(cell: number): number {
-    return this.#cells[cell] as number;
-  }
-
-  set(cell: number, value: number): void {
-    this.#cells[cell] = value;
+    super(buffer);
   }
 }
 
@@ -85,6 +70,10 @@ export interface MemberSettings {
   readonly autoCompaction: { readonly mode: 'periodic' | 'revision'; readonly retention: number };
   /** How often the leader compares the members' hashes; 0: never. */
   readonly corruptCheckIntervalMs: number;
+  /** How often the leader compares the hashes that compactions took; 0: never (etcd's gate CompactHashCheck). */
+  readonly compactHashCheckIntervalMs: number;
+  /** Whether health says NOT_SERVING during a defragmentation (etcd's gate StopGRPCServiceOnDefrag). */
+  readonly stopGrpcServiceOnDefrag: boolean;
   /** Whether a member compares its hash with the others' before it is announced as ready. */
   readonly initialCorruptCheck: boolean;
   /** What kind of token a login gives (etcd's --auth-token); with `jwt` only the host knows it. */

@@ -11,7 +11,10 @@
  * Invariant: a kind is in [1, 255]; 0 marks the skipped end of a ring (see layout.ts) and is never sent.
  */
 export const EnvelopeKind = {
-  /** A call begins: aux = method number, payload = the first request; with FLAG_END the request stream ends here. */
+  /**
+   * A call begins: aux = method number, and above it a byte that tells clients apart; payload = the first request; with
+   * FLAG_END the request stream ends here.
+   */
   Open: 1,
   /** One more message of a call, from the host (request stream) or from the member (response stream). */
   Message: 2,
@@ -67,6 +70,8 @@ export const ControlNotice = {
   PeerGone: 2,
   /** member -> host: the member table as it is now: f64 applied index, then a MemberListResponse. */
   Members: 3,
+  /** member -> host: what gRPC health says of this member: `id` is 1 while it serves, else 0. */
+  Serving: 4,
 } as const;
 
 /** Flags are six bits wide: [0, 0x3f]. */

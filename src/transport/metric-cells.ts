@@ -13,6 +13,7 @@
  */
 import { assert } from '../base/assert.js';
 import { InternalField } from '../wire/internal.js';
+import { Cells } from './cells.js';
 
 /** Counters and gauges, in this order in memory. */
 const scalarNames = [
@@ -201,32 +202,18 @@ export interface ApplyValue {
   readonly value: HistogramValue;
 }
 
-export class MetricCells {
-  readonly #cells: Float64Array;
-
+export class MetricCells extends Cells {
   constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(cellsTotal * 8)) {
-    this.#cells = new Float64Array(buffer);
-  }
-
-  get buffer(): SharedArrayBuffer {
-    return this.#cells.buffer as SharedArrayBuffer;
-  }
-
-  get(cell: number): number {
-    return this.#cells[cell] as number;
-  }
-
-  set(cell: number, value: number): void {
-    this.#cells[cell] = value;
+    super(buffer);
   }
 
   add(cell: number, amount = 1): void {
-    this.#cells[cell] = (this.#cells[cell] as number) + amount;
+    this.cells[cell] = (this.cells[cell] as number) + amount;
   }
 
   /** Counts a value in a histogram of this member, or of a peer's block that begins at `from`. */
   observe({ at, bounds }: HistogramPlace, value: number, from = 0): void {
-    const cells = this.#cells;
+    const cells = this.cells;
     const last = bounds.length;
     let bucket = 0;
     while (bucket < last && value > (bounds[bucket] as number)) bucket += 1;
@@ -242,7 +229,7 @@ export class MetricCells {
 
   read({ at, bounds }: HistogramPlace, from = 0): HistogramValue {
     const first = from + at;
-    const counts = Array.from(this.#cells.subarray(first, first + bounds.length + 1));
+    const counts = Array.from(this.cells.subarray(first, first + bounds.length + 1));
     return { bounds, counts, sum: this.get(first + bounds.length + 1) };
   }
 
@@ -273,7 +260,7 @@ export class MetricCells {
 
   /** The peer is gone for good: its block is another's. */
   freePeer(from: number): void {
-    this.#cells.fill(0, from, from + peerCells);
+    this.cells.fill(0, from, from + peerCells);
   }
 
   /** The blocks that are taken, with whose they are. */

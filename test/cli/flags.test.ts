@@ -57,7 +57,9 @@ test('durations and feature gates are Go’s and etcd’s', () => {
   assert.throws(() => intervalMs('5s!'), /is a duration/);
   assert.equal(read('--feature-gates=AllBeta=false,LeaseCheckpoint=true').leaseCheckpoint, true);
   assert.equal(read('--feature-gates=LeaseCheckpoint=false').leaseCheckpoint, false);
-  assert.equal(read('--feature-gates=AllAlpha=true').leaseCheckpoint, undefined);
+  assert.equal(read('--feature-gates=AllAlpha=true').leaseCheckpoint, true);
+  assert.equal(read('--feature-gates=LeaseCheckpoint=false,AllAlpha=true').leaseCheckpoint, false);
+  assert.equal(read('--feature-gates=StopGRPCServiceOnDefrag=true').stopGrpcServiceOnDefrag, true);
   assert.throws(() => read('--feature-gates=Nonsense=true'), /unrecognized feature gate: Nonsense/);
   assert.throws(() => read('--feature-gates=LeaseCheckpoint'), /LeaseCheckpoint is true or false, not empty/);
 });
@@ -105,4 +107,8 @@ test('upkeep: auto-compaction and corruption checks', () => {
   assert.equal(options.corruptCheckIntervalMs, 4 * 3_600_000);
   assert.equal(options.initialCorruptCheck, undefined);
   assert.equal(read('--feature-gates=InitialCorruptCheck=true').initialCorruptCheck, true);
+  const { compactHashCheck, compactHashCheckIntervalMs } = read(
+    ...['--feature-gates=CompactHashCheck=true', '--compact-hash-check-time=30s'],
+  );
+  assert.deepEqual([compactHashCheck, compactHashCheckIntervalMs], [true, 30_000]);
 });

@@ -12,6 +12,7 @@ import { packageRoot } from '../support/package-root.js';
 import { requirePeer } from '../support/peers.js';
 import { type Dashboard, filled, type Panel, promtool, readDashboards } from '../support/prometheus.js';
 import { ownDirectory } from '../support/server-process.js';
+import { faultsOf } from './schema.js';
 
 const units = ['none', 's', 'bytes', 'Bps', 'ops', 'reqps', 'percentunit'];
 const panelTypes = ['stat', 'timeseries', 'state-timeline'];
@@ -68,6 +69,19 @@ function overlaps({ panels }: Dashboard): string[] {
   });
   return found;
 }
+
+test('every field is one of Grafana’s own schema, and none that it requires is missing', () => {
+  for (const [name, dashboard] of readDashboards()) {
+    assert.deepEqual(faultsOf(dashboard), [], name);
+    const [, second] = dashboard.panels as unknown as [unknown, { options: Record<string, unknown> }];
+    second.options.colourMode = 'value';
+    delete second.options.colorMode;
+    assert.deepEqual(faultsOf(dashboard), [
+      'panels 1 options colorMode: missing',
+      'panels 1 options colourMode: not in the schema',
+    ]);
+  }
+});
 
 test('promtool: configuration, rules, every expression of every panel, and the rules told by example', async t => {
   if (requirePeer(t, 'promtool') === undefined) return;

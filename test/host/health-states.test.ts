@@ -28,6 +28,13 @@ async function isReady(member: ClusterMember): Promise<boolean> {
   return (await ask(member, '/readyz')) === '200 ok\n';
 }
 
+const healthRequest = 'grpc.health.v1.HealthCheckRequest';
+
+/** 1 SERVING, 2 NOT_SERVING, 3 SERVICE_UNKNOWN. */
+function statusOf(message: Uint8Array): number {
+  return decode('grpc.health.v1.HealthCheckResponse', message).status;
+}
+
 /** What grpc.health.v1 says of a member's server: 1 is SERVING. */
 async function servingStatus(t: TestContext, member: ClusterMember): Promise<number> {
   const client = await clientFor(t, member);
@@ -119,5 +126,40 @@ describe('health', { concurrency: true }, () => {
     for (const memberID of cluster.members.map(idOf))
       await call(leader, 'Maintenance/Alarm', { action: 2, memberID, alarm: 1 });
     for (const member of cluster.members) await until(async () => (await ask(member, '/health')) === well);
+  });
+
+  test('gRPC health during a defragmentation: NOT_SERVING with the gate, as etcd, else nothing is said', async t => {
+    for (const [stopGrpcServiceOnDefrag, statuses] of [
+      [true, [1, 2, 1]],
+      [false, [1]],
+    ] as const) {
+      const cluster = await startFor(t, { members: 1, stopGrpcServiceOnDefrag });
+      const [member] = cluster.members as [ClusterMember];
+      const client = await clientFor(t, member);
+      const watch = client.stream('/grpc.health.v1.Health/Watch');
+      watch.send(encode(healthRequest, {}));
+      const heard = [statusOf((await watch.next()).value)];
+      await call(client, 'Maintenance/Defragment');
+      while (heard.length < statuses.length) heard.push(statusOf((await watch.next()).value));
+      assert.equal(await servingStatus(t, member), 1);
+      await member.stop();
+      for await (const message of watch) heard.push(statusOf(message));
+      assert.deepEqual(heard, statuses);
+      const gate = `etcd_server_feature_enabled{name="StopGRPCServiceOnDefrag",stage="ALPHA"}`;
+      await member.start();
+      assert.equal((await scrape(member.endpoint)).value(gate), stopGrpcServiceOnDefrag ? 1 : 0);
+    }
+  });
+
+  test('a watch of health that its client ends leaves room for the next', async t => {
+    const cluster = await startFor(t, { members: 1, maxConcurrentStreams: 1 });
+    const client = await clientFor(t, cluster.members[0] as ClusterMember);
+    for (let round = 0; round < 5; round += 1) {
+      const watch = client.stream('/grpc.health.v1.Health/Watch');
+      watch.send(encode(healthRequest, { service: round === 4 ? 'unknown' : '' }));
+      assert.equal(statusOf((await watch.next()).value), round === 4 ? 3 : 1);
+      watch.cancel();
+      await watch.status;
+    }
   });
 });

@@ -16,6 +16,7 @@ import {
   type EtcdClient,
   startCluster,
 } from '../../src/index.js';
+import { scrape } from '../support/exposition.js';
 
 let base = '';
 let open: Cluster[] = [];
@@ -76,6 +77,37 @@ test('an added member has everything, serves, and comes back on its endpoint aft
     ['m2', added.id, added.endpoint],
   ]);
   assert.equal((await clientOf(again.members[1] as ClusterMember).getAll({ prefix: 'k' })).kvs.length, 200);
+});
+
+test('with metrics URLs an added member has one, which stays its own; so do those of the others', async () => {
+  const listenMetricsUrls = ['http://127.0.0.1:0', 'http://127.0.0.1:0', 'http://127.0.0.1:0'];
+  const cluster = await start({ dataDir: join(base, 'data'), listenMetricsUrls });
+  const added = await cluster.addMember();
+  const shows = async (member: ClusterMember): Promise<boolean> => {
+    const { families } = await scrape(member.metricsUrl as string);
+    return families.get('etcd_server_id')?.series.get(`etcd_server_id{server_id="${member.id}"}`) === 1;
+  };
+  assert.equal(await shows(added), true);
+  await cluster.removeMember('m1');
+  const listen = cluster.members.map(({ endpoint, metricsUrl }) => [endpoint, metricsUrl] as const);
+  const founding = listen.slice(0, 2);
+  await cluster.close();
+  const again = await start({
+    dataDir: join(base, 'data'),
+    listenClientUrls: ['http://127.0.0.1:0', ...founding.map(([client]) => client)],
+    listenMetricsUrls: ['http://127.0.0.1:0', ...founding.map(([, metrics]) => metrics as string)],
+  });
+  assert.deepEqual(
+    again.members.map(({ endpoint, metricsUrl }) => [endpoint, metricsUrl]),
+    listen,
+  );
+  for (const member of again.members) assert.equal(await shows(member), true);
+  await again.close();
+  const without = await start({ dataDir: join(base, 'data') });
+  assert.deepEqual(
+    without.members.map(({ metricsUrl }) => metricsUrl),
+    [undefined, undefined, undefined],
+  );
 });
 
 test('a removed member ends, its data goes, its id never comes back, not over a restart either', async () => {

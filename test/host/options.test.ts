@@ -35,6 +35,8 @@ test('defaults are etcd’s', () => {
     strictReconfigCheck: true,
     autoCompaction: { mode: 'periodic', retention: 0 },
     corruptCheckIntervalMs: 0,
+    compactHashCheckIntervalMs: 0,
+    stopGrpcServiceOnDefrag: false,
     initialCorruptCheck: false,
     authToken: 'simple',
     authTokenTtlSeconds: 300,

@@ -27,6 +27,7 @@ const settings: MemberSettings = {
   ...{ heartbeatIntervalMs: 100, electionTimeoutMs: 1_000, snapshotCount: 10_000, snapshotCatchUpEntries: 5_000 },
   ...{ maxTxnOps: 128, maxRequestBytes: 1_572_864, quotaBackendBytes: 0, watchProgressNotifyIntervalMs: 600_000 },
   ...{ leaseCheckpointIntervalMs: 0, strictReconfigCheck: true, corruptCheckIntervalMs: 0, initialCorruptCheck: false },
+  ...{ compactHashCheckIntervalMs: 0, stopGrpcServiceOnDefrag: false },
   ...{ autoCompaction: { mode: 'periodic', retention: 0 }, authToken: 'simple', authTokenTtlSeconds: 300 },
   durable: false,
 };

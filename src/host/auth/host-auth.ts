@@ -1,6 +1,8 @@
 /**
  * What the host needs for its part of auth, made once a cluster.
  */
+import type { Logger } from 'pino';
+import { PacedLog } from '../paced-log.js';
 import type { JwtTokens } from './jwt.js';
 import type { TokenOptions } from './token-options.js';
 
@@ -17,10 +19,13 @@ export interface HostAuth {
   readonly tokens: JwtTokens | undefined;
   readonly bcryptCost: number;
   readonly commonNames: boolean;
+  /** Of logins that fail. */
+  readonly log: Pick<PacedLog, 'warn'>;
 }
 
 /** Reads the keys, if there are any to read. Rejects with StartError. */
-export async function prepareAuth({ tokens, ...rest }: AuthSettings): Promise<HostAuth> {
+export async function prepareAuth({ tokens, ...settings }: AuthSettings, logger: Logger): Promise<HostAuth> {
+  const rest = { ...settings, log: new PacedLog(logger) };
   if (tokens === undefined) return { tokens, ...rest };
   // Loaded when asked for: a cluster with simple tokens starts without it.
   const { JwtTokens } = await import('./jwt.js');

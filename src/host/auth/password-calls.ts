@@ -20,6 +20,9 @@ import { type AskedPort, type Asker, askMember, failure, serverAsks } from '../m
 import type { HostAuth } from './host-auth.js';
 import { comparePassword, hashPassword } from './passwords.js';
 
+/** Anybody may try a name of a megabyte. */
+const loggedNameLengthMax = 256;
+
 type PasswordMethod = typeof Method.Authenticate | typeof Method.UserAdd | typeof Method.UserChangePassword;
 
 export function isPasswordMethod(method: Method): method is PasswordMethod {
@@ -45,7 +48,7 @@ export async function passwordCall(
 }
 
 async function authenticate(
-  { tokens }: HostAuth,
+  { tokens, log }: HostAuth,
   port: AskedPort,
   request: Uint8Array,
   options: CallOptions,
@@ -56,9 +59,9 @@ async function authenticate(
   for (;;) {
     const facts = decodePasswordFacts(await askMember(port, Method.AuthPassword, utf8Encode(name), options, asker));
     if (!facts.enabled) throw tableError(EtcdErrorCode.AuthNotEnabled);
-    if (facts.noPassword) throw tableError(EtcdErrorCode.NoPasswordUser);
+    if (facts.noPassword) throw refused(log, name, EtcdErrorCode.NoPasswordUser);
     const isRight = facts.hash !== '' && (await comparePassword(password, facts.hash, options.signal));
-    if (!isRight) throw tableError(EtcdErrorCode.AuthFailed);
+    if (!isRight) throw refused(log, name, EtcdErrorCode.AuthFailed);
     if (tokens?.canSign === false) throw tableError(EtcdErrorCode.VerifyOnlyKey);
     const prefix = tokens === undefined ? tokenPrefix() : '';
     try {
@@ -71,6 +74,14 @@ async function authenticate(
       if (!isOldRevision(error)) throw error;
     }
   }
+}
+
+/** The error for whoever tried to log in, and etcd's words and fields about it in the log. */
+function refused(log: HostAuth['log'], userName: string, code: EtcdErrorCode): EtcdError {
+  const error = tableError(code);
+  const user = userName.slice(0, loggedNameLengthMax);
+  log.warn({ user, error: error.message.replace('etcdserver:', 'auth:') }, 'invalid authentication was requested');
+  return error;
 }
 
 /** The users have changed since the password was compared. */

@@ -75,21 +75,41 @@ export class JsonSplitter {
 
   /** Goes on to behind the object's last byte, or to the end of what is there. */
   #scan(bytes: Uint8Array, from: number): number {
-    for (let at = from; at < bytes.length; at++) {
-      const byte = bytes[at];
+    let at = from;
+    while (at < bytes.length) {
       if (this.#inString) {
-        if (this.#escaped) this.#escaped = false;
-        else if (byte === backslash) this.#escaped = true;
-        else if (byte === quote) this.#inString = false;
-      } else if (byte === quote) this.#inString = true;
+        at = this.#skipString(bytes, at);
+        continue;
+      }
+      const byte = bytes[at++];
+      if (byte === quote) this.#inString = true;
       else if (byte === comma || byte === colon) this.#marks += 1;
       else if (byte === 0x7b || byte === 0x5b) {
         this.#depth += 1;
         this.#marks += 1;
       } else if (byte === 0x7d || byte === 0x5d) {
         this.#depth -= 1;
-        if (this.#depth === 0) return at + 1;
+        if (this.#depth === 0) return at;
       }
+    }
+    return at;
+  }
+
+  /** Goes on to behind the string's last quote. */
+  #skipString(bytes: Uint8Array, from: number): number {
+    let at = from;
+    if (this.#escaped) at += 1;
+    this.#escaped = false;
+    // Values are long: nothing but these two is looked for.
+    while (at < bytes.length) {
+      const byte = bytes[at++];
+      if (byte === quote) {
+        this.#inString = false;
+        return at;
+      }
+      if (byte !== backslash) continue;
+      this.#escaped = at === bytes.length;
+      at += 1;
     }
     return bytes.length;
   }

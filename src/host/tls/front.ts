@@ -5,12 +5,18 @@
  *                             `-- timeout, plaintext, no certificate, revoked --> closed, a line in the log
  *
  * Invariant: a socket is in `#handshakes` from the moment it comes until it is ready or closed.
+ *
+ * Node destroys a socket whose certificate does not verify, and says why when its address is forgotten already: the
+ * address comes with the plain socket's 'close', the reason with 'tlsClientError' behind it, before the event loop's
+ * next round. Two that close in the same round can be given each other's reason.
  */
 import type { Socket } from 'node:net';
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import { PacedLog } from '../paced-log.js';
 import type { TlsContext, TlsContexts } from './contexts.js';
-import { peerCommonName, refusalOf } from './peer-certificate.js';
+import { clientGone, handshakeProblem } from './handshake-problems.js';
+import { namesOf, peerCommonName, refusalOf } from './peer-certificate.js';
 
 export type Protocol = 'h2' | 'http/1.1' | undefined;
 
@@ -19,22 +25,23 @@ export type Ready = (socket: Socket, protocol: Protocol, commonName: string | un
 
 /** etcd's tlsHandshakeTimeout. */
 const handshakeTimeoutMs = 10_000;
-/** Refusals are logged once in this time, with the number of those that were not. */
-const logPauseMs = 1_000;
+const rejected = 'rejected connection on client endpoint';
 
 export class TlsFront {
   readonly #contexts: TlsContexts;
   readonly #logger: Logger;
+  readonly #refusals: PacedLog;
   readonly #server: Server;
   /** By the client's address and port. */
   readonly #handshakes = new Map<string, Socket>();
+  /** The addresses of those that closed in this round of the event loop and have no reason yet. */
+  readonly #gone: string[] = [];
   #applied: TlsContext;
-  #loggedAtMs = Number.NEGATIVE_INFINITY;
-  #unlogged = 0;
 
   constructor(contexts: TlsContexts, logger: Logger, ready: Ready, timeoutMs = handshakeTimeoutMs) {
     this.#contexts = contexts;
     this.#logger = logger;
+    this.#refusals = new PacedLog(logger);
     this.#applied = contexts.current;
     const asks = contexts.files.clientCertAuth;
     // It never listens: its sockets are those that come through `accept`.
@@ -48,8 +55,7 @@ export class TlsFront {
     takePartialChains(this.#server);
     this.#server.on('secureConnection', socket => this.#secured(socket, ready));
     this.#server.on('tlsClientError', (error, socket) => {
-      this.#handshakes.delete(nameOf(socket));
-      this.#log(nameOf(socket), (error as { reason?: string }).reason ?? error.message);
+      this.#failed(error, socket);
       socket.destroy();
     });
   }
@@ -72,7 +78,11 @@ export class TlsFront {
     socket.once('close', () => {
       if (this.#handshakes.get(name) !== socket) return;
       this.#handshakes.delete(name);
-      this.#log(name, "the client's certificate does not verify against --trusted-ca-file");
+      this.#gone.push(name);
+      setImmediate(() => {
+        const at = this.#gone.indexOf(name);
+        if (at !== -1) this.#refused(this.#gone.splice(at, 1)[0] as string, clientGone, '');
+      });
     });
     this.#server.emit('connection', socket);
   }
@@ -95,7 +105,7 @@ export class TlsFront {
     socket.on('error', ignore); // 'close' follows
     const refusal = refusalOf(socket, this.#applied.rules, Date.now());
     if (refusal !== undefined) {
-      this.#log(name, refusal);
+      this.#refused(name, refusal, socket.servername, namesOf(socket));
       socket.destroy();
       return;
     }
@@ -104,17 +114,20 @@ export class TlsFront {
     ready(socket, protocol, peerCommonName(socket));
   }
 
-  /** etcd's words. Whoever knocks a thousand times a second does not fill the log. */
-  #log(remoteAddress: string, error: string): void {
-    const nowMs = performance.now();
-    if (nowMs - this.#loggedAtMs < logPauseMs) {
-      this.#unlogged += 1;
-      return;
+  #failed(error: Error, socket: TLSSocket): void {
+    const name = socket.remotePort === undefined ? this.#gone.shift() : nameOf(socket);
+    if (name === undefined) return; // its 'close' is to come
+    const isHere = this.#handshakes.delete(name);
+    if (isHere || socket.remotePort === undefined) {
+      this.#refused(name, handshakeProblem(error, socket.authorizationError), socket.servername);
     }
-    const fields = { 'remote-addr': remoteAddress, error, ...(this.#unlogged > 0 ? { unlogged: this.#unlogged } : {}) };
-    this.#logger.warn(fields, 'rejected connection on client endpoint');
-    this.#loggedAtMs = nowMs;
-    this.#unlogged = 0;
+  }
+
+  /** etcd's words and fields. Who only looks whether the port is open is not worth a warning, as in etcd 3.6. */
+  #refused(remoteAddress: string, error: string, serverName: TLSSocket['servername'], names = {}): void {
+    const fields = { 'remote-addr': remoteAddress, 'server-name': serverName || '', ...names, error };
+    if (error === clientGone) this.#logger.debug(fields, rejected);
+    else this.#refusals.warn(fields, rejected);
   }
 }
 

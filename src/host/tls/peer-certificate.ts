@@ -36,11 +36,18 @@ export function refusalOf(socket: TLSSocket, rules: ClientRules, now: number): s
   // A session that is taken up again is not verified again.
   if (Date.parse(leaf.valid_to) < now) return 'certificate has expired';
   const serial = revoked === undefined ? undefined : chainOf(leaf).find(one => revoked.has(one));
-  if (serial !== undefined) return `certificate serial ${serial} revoked`;
+  if (serial !== undefined) return `transport: certificate serial ${serial} revoked`;
   if (allowedHostnames.length === 0) return undefined;
   const certificate = new X509Certificate(leaf.raw);
   const isAllowed = allowedHostnames.some(name => isFor(certificate, name));
   return isAllowed ? undefined : 'client certificate authentication failed';
+}
+
+/** Whom the client's certificate is for, as etcd's log says it. */
+export function namesOf(socket: TLSSocket): { readonly 'ip-addresses': string[]; readonly 'dns-names': string[] } {
+  const all = (socket.getPeerCertificate().subjectaltname ?? '').split(', ');
+  const of = (kind: string): string[] => all.filter(one => one.startsWith(kind)).map(one => one.slice(kind.length));
+  return { 'ip-addresses': of('IP Address:'), 'dns-names': of('DNS:') };
 }
 
 /** A serial number as text, whatever wrote it: hexadecimal, lower case, no zeros in front. */

@@ -31,6 +31,7 @@ import { KeyRights } from '../auth/key-rights.js';
 import { type LeaseStorage, Lessor } from '../lease/lessor.js';
 import { shortVersion } from '../membership/downgrade.js';
 import { Background } from '../mvcc/background.js';
+import type { KvHash } from '../mvcc/hash.js';
 import { Mvcc } from '../mvcc/mvcc.js';
 import type { MvccStorage } from '../mvcc/storage.js';
 import type { Entry } from '../raft/types.js';
@@ -243,6 +244,16 @@ export class Applier {
     fresh = false,
   ): EtcdErrorCode | undefined {
     return this.#background.hashKv(revision, hash => done(this.#reader.hashKv(hash, raftTerm())), fresh);
+  }
+
+  /** What the last compactions hashed, oldest first. */
+  compactionHashes(): readonly KvHash[] {
+    return this.#background.compactionHashes();
+  }
+
+  /** HashKVResponse. */
+  hashKvReply(hash: KvHash, raftTerm: number): Uint8Array {
+    return this.#reader.hashKv(hash, raftTerm);
   }
 
   /** A slice of compaction or hashing, `recordsMax` records at most. Returns whether there is more to do. */

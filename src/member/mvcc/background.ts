@@ -76,6 +76,11 @@ export class Background {
     return undefined;
   }
 
+  /** What the last compactions hashed, oldest first. */
+  compactionHashes(): readonly KvHash[] {
+    return this.#cache.hashes;
+  }
+
   /** Runs a hash among the others; `done` is called from a later step. */
   hash<Result>(job: SlicedHash<Result>, done: (result: Result) => void): void {
     this.#hashes.push(recordsMax => {

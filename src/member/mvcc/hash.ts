@@ -108,6 +108,11 @@ function isKept(index: KeyIndex, record: Uint8Array, atMain: number, main: numbe
 export class HashCache {
   #hashes: KvHash[] = [];
 
+  /** By revision. */
+  get hashes(): readonly KvHash[] {
+    return this.#hashes;
+  }
+
   get(revision: number): KvHash | undefined {
     return this.#hashes.find(hash => hash.revision === revision);
   }

@@ -23,7 +23,7 @@ import {
   windowUpdateFrame,
 } from '../http2/peer.js';
 import { Attacker, grpcFields, prefixed } from './attacker.js';
-import { goodKey } from './stage.js';
+import { goodKey, largeKey } from './stage.js';
 
 export interface Attack {
   readonly name: string;
@@ -231,17 +231,11 @@ function askingForLarge(
   then: (attacker: Attacker) => Promise<string>,
 ): Attack {
   const run = async (endpoint: string): Promise<string> => {
-    const key = Buffer.from('large');
-    const writer = await Attacker.http2(endpoint);
-    const message = encodeMessage('PutRequest', { key, value: Buffer.alloc(mib, 'x') });
-    writer.write(putHead(1), ...framesOf(1, prefixed(message)));
-    await writer.endOf(1);
-    writer.destroy();
     const attacker = await Attacker.http2(endpoint, settings);
     attacker.write(windowUpdateFrame(0, 2 ** 31 - 1 - 65_535));
     const isReading = settings[0]?.[1] === 0;
     if (!isReading) attacker.socket.pause();
-    const ask = prefixed(encodeMessage('RangeRequest', { key }));
+    const ask = prefixed(encodeMessage('RangeRequest', { key: largeKey }));
     const head = grpcFields(range);
     for (let turn = 0; turn < asks / 100; turn++) {
       attacker.write(

@@ -29,6 +29,9 @@ export class AbuseStage {
     const { server, ready } = await startServer('abused kvorum', process.execPath, flags, line =>
       line.startsWith('{"endpoints"') ? (JSON.parse(line) as { endpoints: string[]; control: string }) : undefined,
     );
+    const writer = await GrpcClient.connect(ready.endpoints[0] as string);
+    await writer.unary('/etcdserverpb.KV/Put', encodeMessage('PutRequest', { key: largeKey, value: largeValue }));
+    writer.close();
     return new AbuseStage(server, ready.endpoints, ready.control);
   }
 
@@ -62,6 +65,9 @@ export class AbuseStage {
 
 /** Keys that the good client writes; attackers watch them. */
 export const goodKey = Buffer.from('good');
+/** A key with a large value, for those who ask and never listen. */
+export const largeKey = Buffer.from('large');
+const largeValue = Buffer.alloc(1024 * 1024, 'x');
 const pacing = { loops: 4, valueBytes: 200 } as const;
 
 /** A few puts and ranges at a time, one after the other, until it is told to stop. */

@@ -19,7 +19,10 @@ import { EtcdErrorCode } from '../../../src/wire/errors.js';
 import { Method } from '../../../src/wire/methods.js';
 import { decode, encode } from '../../../src/wire/schema.js';
 
-const simple: HostAuth = { tokens: undefined, bcryptCost: 4, commonNames: false };
+/** What was logged: fields and message. */
+const logged: unknown[][] = [];
+const log = { warn: (...record: unknown[]) => void logged.push(record) };
+const simple: HostAuth = { tokens: undefined, bcryptCost: 4, commonNames: false, log };
 const hash = hashSync('secret', 4);
 const client = new Uint8Array([3, 0, 1, 65, 66]);
 
@@ -61,8 +64,8 @@ function facts(change: Partial<PasswordFacts> = {}): Uint8Array {
   return encodePasswordFacts({ enabled: true, hash, noPassword: false, revision: 5, ...change });
 }
 
-function login(port: AskedPort, password: string, auth = simple): Promise<Uint8Array> {
-  const request = encode('etcdserverpb.AuthenticateRequest', { name: 'ann', password });
+function login(port: AskedPort, password: string, auth = simple, name = 'ann'): Promise<Uint8Array> {
+  const request = encode('etcdserverpb.AuthenticateRequest', { name, password });
   return passwordCall(auth, port, Method.Authenticate, request, {}, { caller: client });
 }
 
@@ -114,14 +117,31 @@ test('a signed token carries the revision that the login was applied at', async 
   } as unknown as HostAuth['tokens'];
   const response = encode('etcdserverpb.AuthenticateResponse', { token: '' });
   const port = new ScriptedPort(facts(), withRevision(6, response));
-  const answer = await login(port, 'secret', { tokens, bcryptCost: 4, commonNames: false });
+  const answer = await login(port, 'secret', { ...simple, tokens });
   assert.equal(decode('etcdserverpb.AuthenticateResponse', answer).token, 'a.b.c');
   assert.deepEqual(signed, [['ann', 6]]);
   const { message } = splitRevision((port.asked[1] as Asked).request);
   assert.equal(decode('etcdserverpb.InternalAuthenticateRequest', message).simple_token, '');
   const reader = { canSign: false } as unknown as HostAuth['tokens'];
-  const refused = login(new ScriptedPort(facts()), 'secret', { tokens: reader, bcryptCost: 4, commonNames: false });
+  const refused = login(new ScriptedPort(facts()), 'secret', { ...simple, tokens: reader });
   await assert.rejects(refused, { code: 2, message: 'auth: token signing attempted with verify-only key' });
+});
+
+test('logins that fail are in the log as in etcd’s, without the password; others are not', async () => {
+  logged.length = 0;
+  await assert.rejects(login(new ScriptedPort(facts()), 'Hidden'));
+  await assert.rejects(login(new ScriptedPort(facts({ hash: '' })), 'Hidden', simple, 'nobody'.repeat(1_000)));
+  await assert.rejects(login(new ScriptedPort(facts({ hash: '', noPassword: true })), 'Hidden'));
+  await assert.rejects(login(new ScriptedPort(facts({ enabled: false })), 'Hidden'));
+  const response = encode('etcdserverpb.AuthenticateResponse', { token: 'given.17' });
+  await login(new ScriptedPort(facts(), withRevision(5, response)), 'secret');
+  const message = 'invalid authentication was requested';
+  const failed = 'auth: authentication failed, invalid user ID or password';
+  assert.deepEqual(logged, [
+    [{ user: 'ann', error: failed }, message],
+    [{ user: 'nobody'.repeat(50).slice(0, 256), error: failed }, message],
+    [{ user: 'ann', error: 'auth: authentication failed, password was given for no password user' }, message],
+  ]);
 });
 
 test('logins that fail have etcd’s codes and texts', async () => {

@@ -283,6 +283,28 @@ describe('the gateway’s calls', () => {
     await stage.hears('cancel client');
   });
 
+  it('let others be read between the chunks of a long one', async () => {
+    await begin();
+    const { port } = new URL(stage.origin);
+    const [greedy, polite] = [connect(Number(port), '127.0.0.1'), connect(Number(port), '127.0.0.1')];
+    const put = (value: string): string => {
+      const body = `{"value":"${base64(value)}"}`;
+      return `POST /v3/kv/put HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    };
+    for (const socket of [greedy, polite]) {
+      socket.write(put('first'));
+      await once(socket, 'data');
+    }
+    greedy.write(put('x'.repeat(100_000)));
+    // All of both is in the kernel before the server reads the first octet.
+    polite.write(put('y'));
+    await Promise.all([once(greedy, 'data'), once(polite, 'data')]);
+    const ports = stage.calls.map(({ peer }) => peer.port);
+    assert.deepEqual(ports.slice(2), [polite.localPort, greedy.localPort]);
+    greedy.destroy();
+    polite.destroy();
+  });
+
   it('leave the connection fit for the next request', async () => {
     await begin({ receiveBytesMax: 1_000 });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });

@@ -69,15 +69,19 @@ class Fixture {
   readonly listener: Http2Listener;
   readonly address: AddressInfo;
   readonly resets: ResetCause[];
+  /** Of requests, in the order in which they were accepted. */
+  readonly paths: string[];
 
-  private constructor(listener: Http2Listener, address: AddressInfo, resets: ResetCause[]) {
+  private constructor(listener: Http2Listener, address: AddressInfo, resets: ResetCause[], paths: string[]) {
     this.listener = listener;
     this.address = address;
     this.resets = resets;
+    this.paths = paths;
   }
 
   static async start(t: TestContext, limits: Partial<Http2Limits> = {}, http = true): Promise<Fixture> {
     const resets: ResetCause[] = [];
+    const paths: string[] = [];
     const httpServer = createServer({ headersTimeout: 100, connectionsCheckingInterval: 20 }, (request, response) => {
       request.on('error', () => {});
       let length = 0;
@@ -88,12 +92,15 @@ class Fixture {
     });
     const listener = new Http2Listener({
       limits: { ...http2LimitsDefault, ...limits },
-      accept: (stream, head) => new Echo(stream, head.path, cause => resets.push(cause)),
+      accept: (stream, head) => {
+        paths.push(head.path);
+        return new Echo(stream, head.path, cause => resets.push(cause));
+      },
       ...(http ? { httpServer } : {}),
     });
     const address = await listener.listen('127.0.0.1', 0);
     t.after(() => listener.close(0));
-    return new Fixture(listener, address, resets);
+    return new Fixture(listener, address, resets, paths);
   }
 
   get origin(): string {
@@ -314,6 +321,32 @@ it('a peer that attacks loses its connection, and its neighbours lose nothing', 
   assert.deepEqual([last.type, last.payload[7]], [FrameType.Goaway, ErrorCode.EnhanceYourCalm]);
   assert.ok(fixture.resets.length <= http2LimitsDefault.resetsBurst + 100, `${fixture.resets.length} streams`);
   assert.equal(fixture.listener.handlers, 0);
+});
+
+describe('a peer that sends without end', () => {
+  it('is read by the chunk, and others between', async t => {
+    const fixture = await Fixture.start(t);
+    const [greedy, polite] = [fixture.socket(t), fixture.socket(t)];
+    for (const socket of [greedy, polite]) {
+      socket.write(Buffer.concat([clientPreface, settingsFrame([])]));
+      await once(socket, 'data');
+    }
+    const request = (streamId: number, path: string): Uint8Array =>
+      headersFrame(streamId, true, [
+        [':method', 'POST'],
+        [':scheme', 'http'],
+        [':path', path],
+        [':authority', 'localhost'],
+      ]);
+    const flood = Array.from({ length: 20_000 }, (_, at) => request(2 * at + 1, '/greedy'));
+    greedy.write(Buffer.concat(flood));
+    greedy.resume();
+    // All of both is in the kernel before the server reads the first octet.
+    polite.write(request(1, '/polite'));
+    await once(polite, 'data');
+    const bytesBefore = fixture.paths.indexOf('/polite') * (flood[0] as Uint8Array).length;
+    assert.ok(bytesBefore <= 2 * 64 * 1024, `${bytesBefore} bytes of the other came first`);
+  });
 });
 
 describe('closing', () => {

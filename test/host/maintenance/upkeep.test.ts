@@ -3,7 +3,7 @@
  * and the search for a member whose data differs.
  */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Cluster, type ClusterMember, EtcdError } from '../../../src/index.js';
@@ -178,6 +178,28 @@ test('a member whose data differs is found: the periodic check raises CORRUPT fo
   assert.deepEqual(await alarms(), [{ memberID: idOf(odd), alarm: 2 }], 'the odd one, even if it leads');
   const refused = await outcome(client, 'KV/Put', { key: Buffer.from('k') });
   assert.equal(refused, '15 etcdserver: corrupt cluster');
+});
+
+test('the hashes of compactions are compared: equal ones are checked, a member that differs gets CORRUPT', async t => {
+  const directory = directoryFor(t);
+  const dataDir = join(directory, 'data');
+  const log = join(directory, 'log');
+  const settings = { dataDir, compactHashCheck: true, compactHashCheckIntervalMs: 100 };
+  const first = await startFor(t, { ...settings, logLevel: 'info', logOutputs: [log] });
+  for (let at = 0; at < 20; at++) await first.client().put(`k${at}`, 'v');
+  await first.client().compact(10, { physical: true });
+  await until(() => readFileSync(log, 'utf8').includes('"successfully checked hash on whole cluster"'));
+  const { name } = followerOf(first);
+  await first.close();
+  falsify(join(dataDir, name));
+  const cluster = await startFor(t, settings);
+  const odd = cluster.members.find(member => member.name === name) ?? assert.fail();
+  const { revision } = await cluster.client().put('k', 'v');
+  await cluster.client().compact(revision);
+  const client = await clientFor(t, odd);
+  const alarms = async () => (await call(client, 'Maintenance/Alarm', { action: 0 })).alarms as unknown[];
+  await until(async () => (await alarms()).length > 0);
+  assert.deepEqual(await alarms(), [{ memberID: idOf(odd), alarm: 2 }]);
 });
 
 test('a member whose data differs does not start with the initial check', async t => {

@@ -2,6 +2,7 @@
  * One TLS endpoint: who gets in, which protocol it speaks, what happens to the rest, and how certificates change.
  */
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
@@ -19,8 +20,10 @@ import { type CertificateName, certificates } from '../../support/certificates.j
 import { ownDirectory } from '../../support/server-process.js';
 
 interface Line {
+  readonly level: number;
   readonly msg: string;
   readonly error?: string;
+  readonly 'remote-addr'?: string;
 }
 
 interface Stage {
@@ -36,7 +39,10 @@ async function stage(t: TestContext, files: Partial<TlsFiles>, timeoutMs?: numbe
   const { of } = await certificates();
   const { certFile, keyFile } = of.server;
   const lines: Line[] = [];
-  const logger = pino({ level: 'info' }, { write: line => lines.push(JSON.parse(line) as Line) });
+  const logger = pino(
+    { level: 'debug', base: null, timestamp: false },
+    { write: line => lines.push(JSON.parse(line) as Line) },
+  );
   const none = { trustedCaFile: undefined, clientCrlFile: undefined, clientCertAuth: false, allowedHostnames: [] };
   const contexts = new TlsContexts({ certFile, keyFile, ...none, ...files }, protocolSettings({}), logger);
   const guests: Stage['guests'] = [];
@@ -156,6 +162,51 @@ test('nobody is asked for a certificate unless it is wanted, and ALPN chooses th
   );
 });
 
+test('who was turned away and why is logged as by etcd', async t => {
+  const { ca, crlFile, of } = await certificates();
+  const files = { trustedCaFile: ca.certFile, clientCertAuth: true };
+  const reasons: Record<string, unknown> = {};
+  const logged = async (name: string, visitWith: (port: number) => Promise<unknown>, more: Partial<TlsFiles> = {}) => {
+    const { port, lines } = await stage(t, { ...files, ...more });
+    await visitWith(port);
+    while (lines.length === 0) await new Promise(setImmediate);
+    const [{ level, msg, 'remote-addr': address, ...rest }] = lines as [Line];
+    assert.match(address ?? '', /^127\.0\.0\.1:\d+$/, name);
+    assert.deepEqual([lines.length, msg], [1, 'rejected connection on client endpoint'], name);
+    reasons[name] = { ...rest, level };
+  };
+  for (const name of ['stranger', 'expired', 'early', 'serverOnly'] as const) {
+    await logged(name, port => asClient(port, name, { servername: 'localhost' }));
+  }
+  await logged('old', port => asClient(port, 'stranger', { maxVersion: 'TLSv1.2' }));
+  await logged('none', port => visit(port, {}));
+  await logged('revoked', port => asClient(port, 'other'), { clientCrlFile: crlFile });
+  await logged('not allowed', port => asClient(port, 'client'), { allowedHostnames: ['nobody.test'] });
+  await logged('gone', port => closed(connectPlain(port, '127.0.0.1').end()));
+  const warned = { level: 40, 'server-name': '' };
+  const named = { level: 40, 'server-name': 'localhost' };
+  const x509 = 'tls: failed to verify certificate: x509: ';
+  const outOfTime = `${x509}certificate has expired or is not yet valid`;
+  const serial = new X509Certificate(of.other.cert).serialNumber.toLowerCase().replace(/^0+/, '');
+  assert.deepEqual(reasons, {
+    stranger: { ...named, error: `${x509}certificate signed by unknown authority` },
+    expired: { ...named, error: outOfTime },
+    early: { ...named, error: outOfTime },
+    serverOnly: { ...named, error: `${x509}certificate specifies an incompatible key usage` },
+    old: { ...warned, error: `${x509}certificate signed by unknown authority` },
+    none: { ...warned, error: "tls: client didn't provide a certificate" },
+    revoked: {
+      ...{ ...warned, 'ip-addresses': [], 'dns-names': ['bob.test'] },
+      error: `transport: certificate serial ${serial} revoked`,
+    },
+    'not allowed': {
+      ...{ ...warned, 'ip-addresses': ['10.1.2.3'], 'dns-names': ['alice.test'] },
+      error: 'client certificate authentication failed',
+    },
+    gone: { level: 20, 'server-name': '', error: 'EOF' },
+  });
+});
+
 test('plaintext is turned away at once, silence after a while, and neither is left over', async t => {
   const { port, front, lines } = await stage(t, {}, 200);
   for (const first of ['GET / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', '']) {
@@ -167,7 +218,7 @@ test('plaintext is turned away at once, silence after a while, and neither is le
   }
   assert.equal(front.handshakes, 0);
   assert.equal(lines[0]?.msg, 'rejected connection on client endpoint');
-  assert.match(lines[0]?.error ?? '', /http request|wrong version number/);
+  assert.equal(lines[0]?.error, 'tls: first record does not look like a TLS handshake');
   assert.equal((await visit(port, {})).heard, 'hello');
 });
 
