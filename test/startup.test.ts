@@ -15,8 +15,8 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const budgets = {
-  'main thread': { modules: 135, packages: ['comlink', 'lmdb', 'pino'] },
-  'member thread': { modules: 158, packages: ['comlink', 'lmdb'] },
+  'main thread': { modules: 138, packages: ['comlink', 'lmdb', 'pino'] },
+  'member thread': { modules: 162, packages: ['comlink', 'lmdb'] },
 } as const;
 
 /** Of package.json; what those bring along is theirs. */
