@@ -8,7 +8,8 @@
  *
  * The attack is carried out again and again, one at a time, by a process of its own; the good client makes its calls one
  * after the other on four loops. On a machine of two processors the attacker also takes the good client's and the
- * server's time: what it costs there to be near a busy program is measured with an attacker that only burns a processor.
+ * server's time. What it costs there to be near somebody busy is measured first, with neighbours that attack nobody: one
+ * only burns a processor, one puts as fast as it can, one reads large values and takes every one.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,10 +18,25 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Histogram } from '../src/load/histogram.js';
 import { quickAttacks, slowAttacks } from '../test/host/abuse/attacks.js';
-import { AbuseStage, GoodClient } from '../test/host/abuse/stage.js';
+import { AbuseStage, GoodClient, largeKey } from '../test/host/abuse/stage.js';
+import { GrpcClient } from '../test/support/grpc-client.js';
+import { encodeMessage } from '../test/support/messages.js';
 
-const burning = 'a busy neighbour that attacks nobody';
-const attacks = [...quickAttacks, ...slowAttacks];
+interface Doing {
+  readonly name: string;
+  run(endpoint: string, tlsEndpoint: string): Promise<unknown>;
+}
+
+const put = encodeMessage('PutRequest', { key: Buffer.from('neighbour'), value: Buffer.alloc(200) });
+const large = encodeMessage('RangeRequest', { key: largeKey });
+
+/** What those do who attack nobody. */
+const neighbours: readonly Doing[] = [
+  { name: 'neighbour: burns a processor', run: async () => burn() },
+  { name: 'neighbour: puts, 100 at a time', run: endpoint => busy(endpoint, 100, 'Put', put) },
+  { name: 'neighbour: reads large values', run: endpoint => busy(endpoint, 4, 'Range', large) },
+];
+const all: readonly Doing[] = [...neighbours, ...quickAttacks, ...slowAttacks];
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -32,7 +48,7 @@ async function main(): Promise<void> {
     },
   });
   if (values.attack !== undefined) return carryOut(values.attack, values.endpoints.split(','));
-  const names = [burning, ...attacks.map(({ name }) => name)].filter(name => new RegExp(values.only).test(name));
+  const names = all.map(({ name }) => name).filter(name => new RegExp(values.only).test(name));
   const stage = await AbuseStage.start();
   let histogram = new Histogram();
   const good = await GoodClient.start(stage.endpoint, latencyMs => histogram.record(latencyMs));
@@ -71,10 +87,21 @@ function startAttacker(name: string, endpoints: readonly string[]): ChildProcess
 
 /** One attack after the other, until killed. */
 async function carryOut(name: string, [endpoint = '', tlsEndpoint = '']: readonly string[]): Promise<void> {
-  for (;;) {
-    if (name === burning) continue;
-    await attacks.find(attack => attack.name === name)?.run(endpoint, tlsEndpoint);
-  }
+  const doing = all.find(one => one.name === name);
+  while (doing !== undefined) await doing.run(endpoint, tlsEndpoint);
+}
+
+function burn(): never {
+  for (;;);
+}
+
+/** So many calls at a time, each followed by the next, for ever. */
+async function busy(endpoint: string, loops: number, method: string, message: Uint8Array): Promise<void> {
+  const client = await GrpcClient.connect(endpoint);
+  const loop = async (): Promise<void> => {
+    for (;;) await client.unary(`/etcdserverpb.KV/${method}`, message);
+  };
+  await Promise.all(Array.from({ length: loops }, loop));
 }
 
 await main();

@@ -66,10 +66,13 @@ export class KeyReads {
     else this.#fair.add(read);
   }
 
-  /** Makes the reads whose turn it is. True: there are more, and room for their answers. */
-  turn(): boolean {
-    if (this.#fair.size === 0) return false;
+  /** Makes the reads whose turn it is. */
+  turn(): void {
     this.#fair.serve(this.#make);
+  }
+
+  /** More wait, and no bell will ring for them: there is room for their answers. Ask after the last flush of a turn. */
+  get more(): boolean {
     return this.#fair.size > 0 && this.#context.host.backlogBytes === 0;
   }
 

@@ -256,7 +256,7 @@ export class Member implements Turning {
       this.#serveReads();
     }
     this.#inbox.applied(this.#requestTimeoutMs);
-    more = this.#requests.keyReads.turn() || more;
+    this.#requests.keyReads.turn();
     for (const { importer } of this.#received.splice(0)) importer.abandon();
     publishRaft(this.#cells, this.#open, this.#peers);
     this.metrics.publish(this.#metricSources);
@@ -274,7 +274,7 @@ export class Member implements Turning {
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
-    more = more || busy || this.#appliedBytes >= weightPerTurn;
+    more = more || busy || this.#appliedBytes >= weightPerTurn || this.#requests.keyReads.more;
     return more ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
   }
 

@@ -232,7 +232,7 @@ export class Receiver {
     let assembly = lossless ? this.#lossless : this.#lossy;
     if (offset === 0) {
       assert(assembly === undefined, 'receiver: a lane finishes a message before it begins another');
-      assembly = { bytes: new Uint8Array(bytesTotal), filled: 0 };
+      assembly = { bytes: Buffer.allocUnsafeSlow(bytesTotal), filled: 0 };
     }
     assert(assembly !== undefined && offset === assembly.filled, 'receiver: fragments are contiguous', { offset });
     assert(offset + part.length <= bytesTotal, 'receiver: a fragment lies within its message', { offset, bytesTotal });

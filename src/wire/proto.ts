@@ -254,6 +254,9 @@ export function varintSize(value: number): number {
   return size;
 }
 
+/** A larger slab, of one very large message, is not kept for the next. */
+const keptSlabBytesMax = 8 * 1024 * 1024;
+
 /**
  * Writes messages one behind the other into slabs of memory: `reset()`, write, then `finish()` hands the message out.
  *
@@ -261,7 +264,8 @@ export function varintSize(value: number): number {
  *
  * A finished message is a view of the slab that nobody writes again: it lives as long as it is wanted, without a copy.
  * It keeps its slab alive, and its `buffer` holds strangers' bytes: copy what is kept for long or sent to be cloned.
- * Small arrays of their own cost up to ten times as much (an allocation and a finaliser each).
+ * Small arrays of their own cost up to ten times as much (an allocation and a finaliser each). A message that is copied
+ * at once may be had by `view()` instead: the next one is written over it, so that large ones leave no slabs behind.
  *
  * Methods named ...Field write tag and value, and nothing at all for proto3's zero value, unless told otherwise.
  */
@@ -281,8 +285,17 @@ export class ProtoWriter {
 
   /** Begins a message; what was written and not finished is dropped. */
   reset(): this {
+    if (this.buffer.length > keptSlabBytesMax) {
+      this.buffer = new Uint8Array(this.slabBytes);
+      this.start = 0;
+    }
     this.position = this.start;
     return this;
+  }
+
+  /** The message, until the next one is begun. */
+  view(): Uint8Array {
+    return this.buffer.subarray(this.start, this.position);
   }
 
   /** The message, for good. */

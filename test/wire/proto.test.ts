@@ -249,3 +249,21 @@ test('reset drops an unfinished message only', () => {
   assert.equal(bytesToHex(writer.finish()), '0803');
   assert.equal(bytesToHex(first), '0801');
 });
+
+test('a view is valid until the next message, which takes its place; no slab outlives a very large message', () => {
+  const writer = new ProtoWriter(16);
+  writer.reset().int64Field(1, 1);
+  const kept = writer.finish();
+  const views = [100_000, 100_001, 10_000_000, 3].map(length => {
+    writer.reset().messageField(2, new Uint8Array(length).fill(7));
+    const view = writer.view();
+    assert.equal(view.at(-1), 7);
+    return view;
+  });
+  assert.deepEqual(
+    views.map(view => view.buffer === views[0]?.buffer),
+    [true, true, false, false],
+  );
+  assert.ok((views[3]?.buffer.byteLength ?? 0) < 1_000);
+  assert.equal(bytesToHex(kept), '0801');
+});

@@ -22,14 +22,14 @@ export class Reader {
     this.#header = header;
   }
 
-  /** RangeResponse. The header carries the current revision, whatever revision was read. */
+  /** RangeResponse, valid until the next. The header carries the current revision, whatever revision was read. */
   range(request: RangeRequest, raftTerm: number): Reply {
     const error = revisionError(this.#mvcc, request.revision);
     if (error !== undefined) return { error };
     const writer = this.#writer.reset();
     this.#header.write(writer, this.#mvcc.currentRevision, raftTerm);
     writeRange(this.#mvcc, request, writer);
-    return { ok: writer.finish() };
+    return { ok: writer.view() };
   }
 
   /** TxnResponse of a transaction without writes (check.ts isReadOnly). */
