@@ -48,8 +48,7 @@ export {
 export { type ConnectOptions, connect, type TlsOptions } from './client/connect.js';
 export type { AddMemberOptions, Cluster, ClusterMember, Faults } from './host/cluster.js';
 export { StartError } from './host/data-directory.js';
-export type { LogFormat, LogLevel } from './host/logger.js';
-export type { ClusterOptions } from './host/options.js';
+export type { ClusterOptions, LogFormat, LogLevel } from './host/options.js';
 export type { SavedSnapshot } from './host/snapshots.js';
 export type { ClientCredentials } from './host/tls/auto.js';
 export type { ClusterTlsOptions } from './host/tls/settings.js';

@@ -6,8 +6,7 @@
  */
 import { StartError } from '../host/data-directory.js';
 import { parseDurationMs } from '../host/duration.js';
-import { logFormats, logLevels } from '../host/logger.js';
-import type { ClusterOptions } from '../host/options.js';
+import { type ClusterOptions, logFormats, logLevels } from '../host/options.js';
 import type { ClusterTlsOptions } from '../host/tls/settings.js';
 
 type FlagKind = 'text' | 'number' | 'duration' | 'boolean';

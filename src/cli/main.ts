@@ -7,9 +7,10 @@
  */
 import { etcdVersion, kvorumVersion } from '../base/version.js';
 import { StartError } from '../host/data-directory.js';
+import { MemberThread } from '../host/member-thread.js';
+import { defaultClientPorts, membersMax } from '../host/options.js';
 import type { Printer } from './arguments.js';
-import { booleanOf, flags, readFlags, variableOf } from './flags.js';
-import { start } from './start.js';
+import { booleanOf, clusterOptions, flags, readFlags, variableOf } from './flags.js';
 
 type Command = (args: readonly string[], print: Printer) => Promise<number>;
 
@@ -41,7 +42,12 @@ async function main(args: string[]): Promise<void> {
   );
   if (booleanOf(values, 'help')) return print(helpText());
   if (booleanOf(values, 'version')) return print(`kvorum ${kvorumVersion}\netcd API ${etcdVersion}\n`);
-  await start(values);
+  const options = clusterOptions(values, defaultClientPorts);
+  // The members' threads load beside this one; with all of the host loaded first they would begin much later.
+  const members = Math.min(options.members ?? 1, membersMax);
+  const threads = Array.from({ length: members }, (_, position) => new MemberThread(position));
+  const { start } = await import('./start.js');
+  await start(values, options, threads);
 }
 
 function helpText(): string {

@@ -5,15 +5,16 @@
  * the start being etcd's own `ready to serve client requests`.
  */
 import { Cluster } from '../host/cluster.js';
-import { defaultClientPorts } from '../host/options.js';
-import { clusterOptions, evenSizeWarning, type FlagValues, unknownVariables } from './flags.js';
+import type { MemberThread } from '../host/member-thread.js';
+import type { ClusterOptions } from '../host/options.js';
+import { evenSizeWarning, type FlagValues, unknownVariables } from './flags.js';
 
-export async function start(values: FlagValues): Promise<void> {
-  const options = clusterOptions(values, defaultClientPorts);
+/** `threads`: of the first members, loading already. */
+export async function start(values: FlagValues, options: ClusterOptions, threads: MemberThread[]): Promise<void> {
   const person = process.stdout.isTTY === true;
   const startedMs = performance.now();
   const quiet = person && values.get('log-level') === undefined;
-  const cluster = await Cluster.start(quiet ? { ...options, logLevel: 'warn' } : options);
+  const cluster = await Cluster.start(quiet ? { ...options, logLevel: 'warn' } : options, threads);
   stopOnSignals(cluster);
   const warnings = [evenSizeWarning(cluster.members.length)].filter(text => text !== undefined);
   for (const name of unknownVariables(process.env)) warnings.push(`unrecognized environment variable ${name}`);

@@ -97,12 +97,14 @@ export class Cluster {
     for (const { identity, endpoint } of founding.seats) seat(identity, endpoint);
   }
 
-  /** Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. */
-  static async start(options: ClusterOptions = {}): Promise<Cluster> {
-    const resolved = resolveOptions(options);
-    const log = openLog(resolved.log);
+  /**
+   * Starts a cluster and waits until it has a leader. Throws StartError with one line that names the fix. `threads`:
+   * some of the first members' that are loading already; the cluster takes them over.
+   */
+  static async start(options: ClusterOptions = {}, threads: MemberThread[] = []): Promise<Cluster> {
+    const { resolved, log } = await settingsOf(options, threads);
     const { logger } = log;
-    const threads = Array.from({ length: resolved.members }, (_, position) => new MemberThread(position));
+    while (threads.length < resolved.members) threads.push(new MemberThread(threads.length));
     const ephemeral = resolved.dataDir === undefined;
     const path = resolved.dataDir ?? join(tmpdir(), `kvorum-${process.pid}-${randomBytes(4).toString('hex')}`);
     const endpoints: Endpoint[] = [];
@@ -474,4 +476,15 @@ function seatMember(seating: Seating, identity: MemberIdentity, endpoint: Endpoi
   for (const { handle } of roster.members) handle.connect(mesh.between(handle.position, position));
   roster.members.push(member);
   return member;
+}
+
+/** What a cluster starts with. Threads that will not be needed, because the options are wrong, end first. */
+async function settingsOf(options: ClusterOptions, threads: readonly MemberThread[]) {
+  try {
+    const resolved = resolveOptions(options);
+    return { resolved, log: openLog(resolved.log) };
+  } catch (error) {
+    await Promise.all(threads.map(thread => thread.abandon()));
+    throw error;
+  }
 }

@@ -13,13 +13,7 @@ import { isatty } from 'node:tty';
 import pino, { type Logger } from 'pino';
 import { EMPTY_BYTES } from '../base/bytes.js';
 import { StartError } from './data-directory.js';
-
-export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
-
-/** `json`: a line a record, as etcd's; `console`: for people. */
-export const logFormats = ['json', 'console'] as const;
-export type LogFormat = (typeof logFormats)[number];
+import type { LogFormat, LogLevel } from './options.js';
 
 export interface LogSettings {
   readonly level: LogLevel;

@@ -13,7 +13,7 @@ import { StartError } from './data-directory.js';
 import { parseDurationMs } from './duration.js';
 import { type EdgeOptions, edgeLimits } from './edge.js';
 import type { Http2Limits } from './http2/limits.js';
-import type { LogFormat, LogLevel, LogSettings } from './logger.js';
+import type { LogSettings } from './logger.js';
 import type { ClusterTlsOptions } from './tls/settings.js';
 
 export interface ClusterOptions extends EdgeOptions {
@@ -142,6 +142,13 @@ export interface ResolvedOptions {
   readonly http: HttpSettings;
   readonly backup: BackupSettings | undefined;
 }
+
+export const logLevels = ['debug', 'info', 'warn', 'error', 'panic', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** `json`: a line a record, as etcd's; `console`: for people. */
+export const logFormats = ['json', 'console'] as const;
+export type LogFormat = (typeof logFormats)[number];
 
 /** Client ports of etcd's own Procfile, continued to seven members. */
 export const defaultClientPorts: readonly number[] = [2379, 22379, 32379, 42379, 52379, 62379, 12379];

@@ -48,11 +48,6 @@ const entries: ReadonlyMap<number, readonly [InternalField, MessageName]> = new 
   ],
 ]);
 
-/** Whether a call is of the Auth service, or the host's part of it. */
-export function isAuthMethod(method: number): boolean {
-  return entries.has(method) || method === Method.Authenticate || method === Method.AuthPassword;
-}
-
 /**
  * What a call of the Auth service becomes in the log, or why it does not. Throws ProtoError: an entry must be readable
  * by every member.

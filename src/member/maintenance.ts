@@ -19,10 +19,10 @@ import { encodeInternalRequest, InternalField } from '../wire/internal.js';
 import { Method } from '../wire/methods.js';
 import { decode, encode } from '../wire/schema.js';
 import { AlarmAction, AlarmType } from './apply/alarms.js';
-import { AutoCompaction } from './auto-compaction.js';
-import { CompactHashCheck } from './compact-hash-check.js';
-import { CorruptionCheck } from './corruption-check.js';
-import { Defragmentation } from './defragmentation.js';
+import type { AutoCompaction } from './auto-compaction.js';
+import type { CompactHashCheck } from './compact-hash-check.js';
+import type { CorruptionCheck } from './corruption-check.js';
+import type { Defragmentation } from './defragmentation.js';
 import type { HostLink } from './host-link.js';
 import { downgradeTargetOf, parseTargetVersion } from './membership/downgrade.js';
 import type { OpenMember } from './open.js';
@@ -31,6 +31,7 @@ import type { PeerLinks } from './peer-links.js';
 import type { Proposals } from './proposals.js';
 import { ownRequest } from './publisher.js';
 import { EntryType, type MemberId } from './raft/types.js';
+import { rare } from './rare.js';
 import type { Read, Reads } from './reads.js';
 
 export interface MaintenanceContext {
@@ -54,27 +55,24 @@ interface Transfer {
 
 export class Maintenance {
   readonly #context: MaintenanceContext;
-  readonly #defragmentation: Defragmentation;
-  readonly #autoCompaction: AutoCompaction;
-  readonly #corruption: CorruptionCheck;
-  readonly #compactHashes: CompactHashCheck;
+  #defragmentation: Defragmentation | undefined;
+  #autoCompaction: AutoCompaction | undefined;
+  #corruption: CorruptionCheck | undefined;
+  #compactHashes: CompactHashCheck | undefined;
   #transfers: Transfer[] = [];
   readonly #hashes = new Set<number>();
   #nowMs = 0;
 
   constructor(context: MaintenanceContext) {
     this.#context = context;
-    const { host, open } = context;
-    this.#defragmentation = new Defragmentation(host, open);
-    this.#autoCompaction = new AutoCompaction(open.boot.settings.autoCompaction);
-    const raise = (id: MemberId) => this.#raiseCorrupt(id);
-    this.#corruption = new CorruptionCheck({ ...context, raise });
-    this.#compactHashes = new CompactHashCheck({ ...context, raise });
+    const { corruptCheckIntervalMs, initialCorruptCheck, compactHashCheckIntervalMs } = context.open.boot.settings;
+    if (corruptCheckIntervalMs > 0 || initialCorruptCheck) this.#checkCorruption();
+    if (compactHashCheckIntervalMs > 0) this.#checkCompactHashes();
   }
 
   /** False while the check at start is not over: the member is not announced as ready. */
   get mayServe(): boolean {
-    return this.#corruption.passedInitial;
+    return this.#corruption?.passedInitial ?? true;
   }
 
   /** A request of the host. Returns an error that is known at once. Throws ProtoError. */
@@ -90,7 +88,7 @@ export class Maintenance {
         return this.#downgrade(requestId, payload);
       case Method.Defragment:
         decode('etcdserverpb.DefragmentRequest', payload);
-        this.#defragmentation.request(requestId);
+        this.#defragment().request(requestId);
         return undefined;
       default:
         return ErrorCode.UnknownMethod;
@@ -100,7 +98,7 @@ export class Maintenance {
   /** A confirmed read. */
   serve(read: Read): void {
     if (read.method === Method.HashKv) {
-      this.#corruption.confirmed();
+      this.#corruption?.confirmed();
       return;
     }
     const error = this.#serveDowngrade(read);
@@ -109,12 +107,12 @@ export class Maintenance {
 
   /** A read of this member's own that could not be confirmed. */
   readFailed(): void {
-    this.#corruption.unconfirmed();
+    this.#corruption?.unconfirmed();
   }
 
   /** Another member asks for a hash: of a revision, or (KvCompact) the one that a compaction took. */
   peerCall(from: MemberId, method: number, callId: number, payload: Uint8Array): void {
-    const check = method === Method.KvCompact ? this.#compactHashes : this.#corruption;
+    const check = method === Method.KvCompact ? this.#checkCompactHashes() : this.#checkCorruption();
     check.peerCall(from, callId, payload);
   }
 
@@ -123,16 +121,16 @@ export class Maintenance {
     this.#nowMs = nowMs;
     this.#checkTransfers(nowMs);
     this.#compact(nowMs);
-    this.#corruption.turn(nowMs);
-    this.#compactHashes.turn(nowMs);
-    return this.#defragmentation.turn(nowMs);
+    this.#corruption?.turn(nowMs);
+    this.#compactHashes?.turn(nowMs);
+    return this.#defragmentation?.turn(nowMs) ?? false;
   }
 
   /** A snapshot replaced the state: what worked on the former one begins again. */
   stateReplaced(): void {
-    this.#defragmentation.stateReplaced();
-    this.#corruption.stateReplaced();
-    this.#compactHashes.stateReplaced();
+    this.#defragmentation?.stateReplaced();
+    this.#corruption?.stateReplaced();
+    this.#compactHashes?.stateReplaced();
     const hashes = [...this.#hashes];
     this.#hashes.clear();
     for (const requestId of hashes) this.#hash(requestId);
@@ -142,7 +140,7 @@ export class Maintenance {
   cancel(requestId: number): void {
     this.#transfers = this.#transfers.filter(transfer => transfer.requestId !== requestId);
     this.#hashes.delete(requestId);
-    this.#defragmentation.cancel(requestId);
+    this.#defragmentation?.cancel(requestId);
   }
 
   /** The member stops. */
@@ -150,7 +148,7 @@ export class Maintenance {
     for (const { requestId } of this.#transfers.splice(0)) visit(requestId);
     for (const requestId of this.#hashes) visit(requestId);
     this.#hashes.clear();
-    this.#defragmentation.failAll(visit);
+    this.#defragmentation?.failAll(visit);
   }
 
   #moveLeader(requestId: number, target: MemberId, nowMs: number): EtcdErrorCode | undefined {
@@ -229,12 +227,30 @@ export class Maintenance {
     const { raft, state, boot } = open;
     if (boot.settings.autoCompaction.retention <= 0) return;
     const { currentRevision, compactRevision } = state.applier.mvcc;
+    this.#autoCompaction ??= new (rare.autoCompaction().AutoCompaction)(boot.settings.autoCompaction);
     const revision = this.#autoCompaction.turn({ nowMs, currentRevision, compactRevision, leads: raft.isLeader });
     if (revision === undefined) return;
     host.log('info', 'starting auto compaction', { revision });
     const request = encode('etcdserverpb.CompactionRequest', { revision });
     const data = encodeInternalRequest(InternalField.Compaction, request, idMember, proposals.nextCounter());
     raft.propose([{ type: EntryType.Normal, data }]);
+  }
+
+  #defragment(): Defragmentation {
+    this.#defragmentation ??= new (rare.defragmentation().Defragmentation)(this.#context.host, this.#context.open);
+    return this.#defragmentation;
+  }
+
+  #checkCompactHashes(): CompactHashCheck {
+    const context = { ...this.#context, raise: (id: MemberId) => this.#raiseCorrupt(id) };
+    this.#compactHashes ??= new (rare.compactHashCheck().CompactHashCheck)(context);
+    return this.#compactHashes;
+  }
+
+  #checkCorruption(): CorruptionCheck {
+    const context = { ...this.#context, raise: (id: MemberId) => this.#raiseCorrupt(id) };
+    this.#corruption ??= new (rare.corruptionCheck().CorruptionCheck)(context);
+    return this.#corruption;
   }
 
   #raiseCorrupt(memberID: MemberId): void {

@@ -17,13 +17,14 @@ import { bootstrapLog } from './membership/bootstrap.js';
 import { Members } from './membership/members.js';
 import { Raft } from './raft/raft.js';
 import type { SnapshotMetadata } from './raft/types.js';
-import { Defragmenter } from './store/defragmenter.js';
+import { rare } from './rare.js';
+import type { Defragmenter } from './store/defragmenter.js';
 import { FORMAT_VERSION, inspectStamp, type Stamp } from './store/stamp.js';
 import { stateDirectory } from './store/state-directory.js';
 import { mapSizeFor, StateStore } from './store/state-store.js';
 import { StorageError, StorageErrorKind } from './store/storage-error.js';
-import { StateExporter } from './transfer/exporter.js';
-import { StateImporter } from './transfer/importer.js';
+import type { StateExporter } from './transfer/exporter.js';
+import type { StateImporter } from './transfer/importer.js';
 import { weightPerTurn } from './turn-limits.js';
 
 /** Messages on their way to one peer (etcd's setting), and their weight: well below what the ring to it holds. */
@@ -123,7 +124,7 @@ function openState(boot: MemberBoot, stamp: Stamp, log: RaftLog, cells: MetricCe
 
 /** A receiver for the state of another member: it becomes current when the log installs its generation. */
 export function createImporter(open: OpenMember): StateImporter {
-  return new StateImporter({
+  return new (rare.importer().StateImporter)({
     directory: open.boot.directory,
     generation: ++open.newestGeneration,
     stamp: open.stamp,
@@ -134,7 +135,7 @@ export function createImporter(open: OpenMember): StateImporter {
 
 /** Writes the state anew, into a generation of its own. The store must have nothing uncommitted. */
 export function defragmenterOf(open: OpenMember): Defragmenter {
-  return new Defragmenter(open.state.store, {
+  return new (rare.defragmenter().Defragmenter)(open.state.store, {
     directory: open.boot.directory,
     generation: ++open.newestGeneration,
     stamp: open.stamp,
@@ -145,7 +146,7 @@ export function defragmenterOf(open: OpenMember): Defragmenter {
 
 /** The state as of now, for another member, and what it covers. Commits first. */
 export function exportState(open: OpenMember): { exporter: StateExporter; metadata: SnapshotMetadata } {
-  const exporter = StateExporter.start(open.state.store);
+  const exporter = rare.exporter().StateExporter.start(open.state.store);
   return { exporter, metadata: open.log.metadataAt(exporter.appliedIndex) };
 }
 

@@ -22,7 +22,6 @@ import type { AlarmMember } from './apply/alarms.js';
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnly, isSerializable } from './apply/check.js';
 import { QUOTA_BYTES_DEFAULT } from './apply/quota.js';
 import type { Reply } from './apply/reply.js';
-import { authProposal, isAuthMethod, loginReply, passwordFacts } from './auth-calls.js';
 import type { Callers } from './callers.js';
 import { CompactionPace } from './compaction-pace.js';
 import type { HostLink } from './host-link.js';
@@ -34,6 +33,7 @@ import type { MembershipCalls } from './membership-calls.js';
 import type { OpenMember } from './open.js';
 import type { Proposal, Proposals } from './proposals.js';
 import { NO_MEMBER } from './raft/types.js';
+import { rare } from './rare.js';
 import type { Read, Reads } from './reads.js';
 
 /** What requests need of their member. */
@@ -93,7 +93,10 @@ export class Requests {
         this.#answerMemberList(read.requestId);
         return;
       case Method.AuthPassword:
-        this.#context.host.reply(read.requestId, passwordFacts(read.payload, this.#context.open.state.applier.auth));
+        this.#context.host.reply(
+          read.requestId,
+          rare.authCalls().passwordFacts(read.payload, this.#context.open.state.applier.auth),
+        );
         return;
       case Method.Downgrade:
       case Method.HashKv:
@@ -117,7 +120,8 @@ export class Requests {
     if (reply === undefined) return;
     if ('afterCompaction' in reply) this.#compactions.push({ requestId, revision: reply.afterCompaction });
     else if (authRevision === undefined) this.#answer(requestId, reply);
-    else this.#answer(requestId, loginReply(reply, authRevision, this.#context.open.state.applier.auth));
+    else
+      this.#answer(requestId, rare.authCalls().loginReply(reply, authRevision, this.#context.open.state.applier.auth));
   }
 
   /** A slice of background work and the answers that waited for it. Returns whether there is more to do. */
@@ -293,7 +297,7 @@ export class Requests {
       this.#waitForRead(requestId, method, payload, caller);
       return undefined;
     }
-    const proposal = authProposal(method, payload, caller);
+    const proposal = rare.authCalls().authProposal(method, payload, caller);
     if (typeof proposal === 'number') return proposal;
     const { field, body, authRevision } = proposal;
     // A login is nobody's yet: the password was its right.
@@ -419,4 +423,9 @@ function statusErrors(leaderless: boolean, alarms: readonly AlarmMember[]): stri
 function alarmName(alarm: number): string {
   const names = ['NONE', 'NOSPACE', 'CORRUPT'];
   return names[alarm] ?? String(alarm);
+}
+
+/** Whether a call is of the Auth service, or the host's part of it. */
+function isAuthMethod(method: number): boolean {
+  return (method >= Method.AuthEnable && method <= Method.RoleRevokePermission) || method === Method.AuthPassword;
 }

@@ -20,7 +20,8 @@ import { type Callers, statusText } from './callers.js';
 import type { HostLink } from './host-link.js';
 import type { LeaseCalls } from './lease-calls.js';
 import type { OpenMember } from './open.js';
-import { SnapshotStreams } from './snapshot-streams.js';
+import { rare } from './rare.js';
+import type { SnapshotStreams } from './snapshot-streams.js';
 import type { WatchHub } from './watch/watch-hub.js';
 
 /** Checks without a leader that end a stream which asked for one. */
@@ -39,7 +40,8 @@ export class Streams {
   readonly #host: HostLink;
   readonly #watches: WatchHub;
   readonly #leases: LeaseCalls;
-  readonly #snapshots: SnapshotStreams;
+  readonly #member: OpenMember;
+  #snapshots: SnapshotStreams | undefined;
   readonly #callers: Callers;
   readonly #checkEveryMs: number;
   readonly #open = new Map<number, OpenStream>();
@@ -51,18 +53,18 @@ export class Streams {
     this.#callers = callers;
     this.#watches = watches;
     this.#leases = leases;
-    this.#snapshots = new SnapshotStreams(host, open, (id, error) => this.end(id, error));
+    this.#member = open;
     this.#checkEveryMs = open.boot.settings.electionTimeoutMs;
   }
 
   /** A bounded piece of the snapshots that are being sent. Returns whether there is more to do at once. */
   pump(): boolean {
-    return this.#snapshots.pump();
+    return this.#snapshots?.pump() ?? false;
   }
 
   /** The state is about to be closed or replaced: nothing may read the former one any more. */
   stateLeaves(): void {
-    this.#snapshots.abandon();
+    this.#snapshots?.abandon();
   }
 
   open(method: number, streamId: number, requiresLeader: boolean, caller: Caller | undefined): void {
@@ -73,7 +75,7 @@ export class Streams {
     }
     if (method === Method.Watch) this.#watches.open(streamId);
     else if (method === Method.LeaseKeepAlive) this.#leases.open(streamId, caller);
-    else if (method === Method.Snapshot) this.#snapshots.open(streamId);
+    else if (method === Method.Snapshot) this.#openSnapshot(streamId);
     else {
       this.#host.end(streamId, ErrorCode.UnknownMethod);
       return;
@@ -102,7 +104,7 @@ export class Streams {
     const bytes = new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(0, true);
     const method = this.#open.get(streamId)?.method;
     if (method === Method.Watch) this.#watches.credit(streamId, bytes);
-    else if (method === Method.Snapshot) this.#snapshots.credit(streamId, bytes);
+    else if (method === Method.Snapshot) this.#snapshots?.credit(streamId, bytes);
   }
 
   /** The client went away. */
@@ -162,9 +164,15 @@ export class Streams {
     return error === undefined ? undefined : statusText(error);
   }
 
+  #openSnapshot(streamId: number): void {
+    const ended = (id: number, error: EtcdErrorCode | undefined) => this.end(id, error);
+    this.#snapshots ??= new (rare.snapshotStreams().SnapshotStreams)(this.#host, this.#member, ended);
+    this.#snapshots.open(streamId);
+  }
+
   #forget(streamId: number): void {
     this.#watches.close(streamId);
     this.#leases.cancel(streamId);
-    this.#snapshots.close(streamId);
+    this.#snapshots?.close(streamId);
   }
 }

@@ -35,10 +35,11 @@ import type { KvHash } from '../mvcc/hash.js';
 import { Mvcc } from '../mvcc/mvcc.js';
 import type { MvccStorage } from '../mvcc/storage.js';
 import type { Entry } from '../raft/types.js';
+import { rare } from '../rare.js';
 import { AlarmAction, type AlarmMember, type AlarmStorage, Alarms, AlarmType } from './alarms.js';
 import { AuthLayer } from './auth-layer.js';
 import { AuthRequests, isAuthField } from './auth-requests.js';
-import { BackendHashJob, type HashedTable } from './backend-hash.js';
+import type { HashedTable } from './backend-hash.js';
 import { CappedLayer, CorruptLayer, type Layer, QuotaLayer, StoreLayer } from './layers.js';
 import { LeaseStore } from './leases.js';
 import { COST_OF_LEASE_GRANT, costOfPut, costOfTxn, Quota } from './quota.js';
@@ -286,6 +287,7 @@ export class Applier {
 
   /** Computes HashResponse.hash of the state as it is now; `done` gets it out of a later `background`. */
   hashBackend(confState: Uint8Array, done: (hash: number) => void): void {
+    const { BackendHashJob } = rare.backendHash();
     this.#background.hash(new BackendHashJob(this.#options.storage, confState, this.mvcc.currentRevision), done);
   }
 
