@@ -1,6 +1,6 @@
 /**
  * `--user NAME[:PASSWORD]` and `--password`, as etcdctl reads them: from the command line, from ETCDCTL_USER and
- * ETCDCTL_PASSWORD, or, on a terminal, by asking. What is typed there is not shown.
+ * ETCDCTL_PASSWORD, or by asking: at a terminal, where what is typed is not shown, or else the first line of the input.
  */
 import { StartError } from '../host/data-directory.js';
 
@@ -16,6 +16,9 @@ export interface Credentials {
   readonly username: string;
   readonly password: string;
 }
+
+/** Ctrl-C, Ctrl-D, Ctrl-U and backspace, as a terminal sends them. */
+const Key = { interrupt: '\u0003', end: '\u0004', clear: '\u0015', erase: '\u007f' } as const;
 
 /** Where a password is asked for; undefined: nowhere. */
 export type Ask = ((question: string) => Promise<string>) | undefined;
@@ -41,12 +44,28 @@ export async function readCredentials(
   return { username: user, password: await ask('Password: ') };
 }
 
-/** Asks whoever sits at the terminal, if this is one. */
+/** Asks whoever sits at the terminal, if this is one; otherwise takes the first line of what comes. */
 export function askAtTerminal(): Ask {
-  return process.stdin.isTTY && process.stderr.isTTY ? askHidden : undefined;
+  return process.stdin.isTTY ? askHidden : firstLine;
 }
 
-/** Asks on standard error and reads one line without showing it; rejects with StartError for Ctrl-C and Ctrl-D. */
+/** Rejects with StartError when the input ends before it says anything. */
+async function firstLine(): Promise<string> {
+  let input = '';
+  process.stdin.setEncoding('utf8');
+  for await (const piece of process.stdin) {
+    input += piece;
+    if (input.includes('\n')) break;
+  }
+  const [line = ''] = input.split(/\r?\n/);
+  if (line === '') throw notGiven();
+  return line;
+}
+
+/**
+ * Asks on standard error and reads one line without showing it; rejects with StartError for Ctrl-D. Ctrl-C ends the
+ * process as it would have without the question, the terminal as it was.
+ */
 function askHidden(question: string): Promise<string> {
   const { stdin, stderr } = process;
   stderr.write(question);
@@ -64,14 +83,18 @@ function askHidden(question: string): Promise<string> {
     const onData = (text: string): void => {
       for (const character of text) {
         if (character === '\r' || character === '\n') return finish(() => resolve(typed));
-        if (character === '\u0003' || character === '\u0004') {
-          return finish(() => reject(new StartError('no password was given')));
-        }
-        if (character === '\u007f' || character === '\b') typed = [...typed].slice(0, -1).join('');
+        if (character === Key.interrupt) return finish(() => process.kill(process.pid, 'SIGINT'));
+        if (character === Key.end) return finish(() => reject(notGiven()));
+        if (character === Key.clear) typed = '';
+        else if (character === Key.erase || character === '\b') typed = [...typed].slice(0, -1).join('');
         else typed += character;
       }
     };
     stdin.on('data', onData);
     stdin.resume();
   });
+}
+
+function notGiven(): StartError {
+  return new StartError('no password was given');
 }

@@ -31,11 +31,15 @@ const uint32Max = 4_294_967_295;
 const keepaliveMinTimeMsDefault = 5_000;
 /** What grpc-go takes where etcd hands on nothing. */
 const grpcMinTimeMs = 5 * 60_000;
-/** Files that are left to the stores, snapshots and threads, and to whoever embeds the library. */
-const reservedFiles = 150;
+/** etcd's reserve. */
+const reservedFilesMin = 150;
+/** Of the process: event loops, tasks, logs, and whoever embeds the library. */
+const processFiles = 60;
+/** Of a member: 17 for its thread, log and state; the rest for states, log files and snapshots that are being made. */
+const memberFiles = 30;
 
-/** The limits of each of `endpoints` endpoints; throws StartError. */
-export function edgeLimits(options: EdgeOptions, endpoints: number): Partial<Http2Limits> {
+/** The limits of each of `listeners` listeners, which belong to `members` members; throws StartError. */
+export function edgeLimits(options: EdgeOptions, members: number, listeners: number): Partial<Http2Limits> {
   const { maxConcurrentStreams = uint32Max, grpcKeepaliveMinTimeMs = keepaliveMinTimeMsDefault } = options;
   const { keepaliveIntervalMs, keepaliveTimeoutMs, connectionsMax } = http2LimitsDefault;
   if (!Number.isInteger(maxConcurrentStreams) || maxConcurrentStreams < 0 || maxConcurrentStreams > uint32Max) {
@@ -57,13 +61,22 @@ export function edgeLimits(options: EdgeOptions, endpoints: number): Partial<Htt
     pingIntervalMsMin: grpcKeepaliveMinTimeMs || grpcMinTimeMs,
     keepaliveIntervalMs: options.grpcKeepaliveIntervalMs ?? keepaliveIntervalMs,
     keepaliveTimeoutMs: options.grpcKeepaliveTimeoutMs || keepaliveTimeoutMs,
-    connectionsMax: Math.min(connectionsMax, connectionsOf(openFilesMax(), endpoints)),
+    connectionsMax: Math.min(connectionsMax, connectionsOf(openFilesMax(), members, listeners)),
   };
 }
 
-/** Connections of each endpoint when the process may have so many files open: etcd too keeps 150 for itself. */
-export function connectionsOf(filesMax: number, endpoints: number): number {
-  return Math.max(1, Math.floor((filesMax - reservedFiles) / endpoints));
+/**
+ * Connections of each listener when the process may have so many files open: what the members may need is left to them,
+ * or a flood of clients would take the files they write. Throws StartError when there is nothing left, where etcd ends too.
+ */
+export function connectionsOf(filesMax: number, members: number, listeners: number): number {
+  const reserved = Math.max(reservedFilesMin, processFiles + memberFiles * members);
+  const connections = Math.floor((filesMax - reserved) / listeners);
+  if (connections >= 1) return connections;
+  throw new StartError(
+    `file descriptor limit of this process is too low; please set higher: it is ${filesMax} (ulimit -n), and the ` +
+      `members need ${reserved} of them beside clients`,
+  );
 }
 
 /** How many files this process may have open; without a number where the system does not say. */

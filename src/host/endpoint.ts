@@ -73,7 +73,7 @@ export class Endpoint {
     };
     const shared = { access: http, commonNames: auth.commonNames, member, metrics };
     this.#plainHttp = new PlainHttp({ ...shared, gateway: http.enableGrpcGateway ? gateway : undefined });
-    this.#metricsListener = metricsAddress && new MetricsListener(metricsAddress, shared);
+    this.#metricsListener = metricsAddress && new MetricsListener(metricsAddress, shared, http.limits.connectionsMax);
   }
 
   /** Binds `address`, with port 0 a free one; throws StartError when it is in use or not allowed. */

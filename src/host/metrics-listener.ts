@@ -12,13 +12,19 @@ import { PlainHttp, type PlainHttpOptions } from './plain-http.js';
 export class MetricsListener {
   readonly #address: ListenAddress;
   readonly #options: Omit<PlainHttpOptions, 'gateway' | 'monitoringOnly'>;
+  readonly #connectionsMax: number;
   #port: number;
   #http: PlainHttp | undefined;
 
-  constructor(address: ListenAddress, options: Omit<PlainHttpOptions, 'gateway' | 'monitoringOnly'>) {
+  constructor(
+    address: ListenAddress,
+    options: Omit<PlainHttpOptions, 'gateway' | 'monitoringOnly'>,
+    connectionsMax = Number.POSITIVE_INFINITY,
+  ) {
     this.#address = address;
     this.#port = address.port;
     this.#options = options;
+    this.#connectionsMax = connectionsMax;
   }
 
   get url(): string {
@@ -32,6 +38,7 @@ export class MetricsListener {
     const http = new PlainHttp({ ...this.#options, gateway: undefined, monitoringOnly: true });
     try {
       await listenOn(this.#port, async port => {
+        http.server.maxConnections = this.#connectionsMax;
         http.server.listen(port, this.#address.host);
         await once(http.server, 'listening');
       });

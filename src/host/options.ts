@@ -225,7 +225,7 @@ export function resolveOptions(options: ClusterOptions): ResolvedOptions {
       hostWhitelist: options.hostWhitelist ?? ['*'],
       enableGrpcGateway: options.enableGrpcGateway ?? true,
       metrics: metricsLevel(options.metrics ?? 'basic'),
-      limits: edgeLimits(options, members),
+      limits: edgeLimits(options, members, members + (options.listenMetricsUrls?.length ?? 0)),
     },
     backup: backupSettings(options),
   };

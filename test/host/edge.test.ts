@@ -11,7 +11,7 @@ import { connectionsOf, edgeLimits, isLoopback } from '../../src/host/edge.js';
 import { Attacker } from './abuse/attacker.js';
 import { FrameType, settingsOf } from './http2/peer.js';
 
-const { connectionsMax, ...defaults } = edgeLimits({}, 3);
+const { connectionsMax, ...defaults } = edgeLimits({}, 3, 3);
 
 test('defaults are etcd’s', () => {
   assert.deepEqual(defaults, {
@@ -25,7 +25,7 @@ test('defaults are etcd’s', () => {
 
 test('flags become limits; 0 is what it is to etcd', () => {
   const limitsOf = (...args: string[]) => {
-    const { connectionsMax: _, ...limits } = edgeLimits(clusterOptions(readFlags(args, {}), []), 1);
+    const { connectionsMax: _, ...limits } = edgeLimits(clusterOptions(readFlags(args, {}), []), 1, 1);
     return limits;
   };
   assert.deepEqual(
@@ -51,7 +51,7 @@ test('flags become limits; 0 is what it is to etcd', () => {
 test('refusals name the flag', () => {
   const refused = (options: Parameters<typeof edgeLimits>[0], message: RegExp) =>
     assert.throws(
-      () => edgeLimits(options, 1),
+      () => edgeLimits(options, 1, 1),
       error => error instanceof StartError && message.test(error.message),
     );
   refused({ maxConcurrentStreams: -1 }, /--max-concurrent-streams must be a whole number from 0 to 4294967295, not -1/);
@@ -61,9 +61,15 @@ test('refusals name the flag', () => {
 });
 
 test('connections leave files for the stores', () => {
-  assert.equal(connectionsOf(1_024, 3), 291);
-  assert.equal(connectionsOf(100, 3), 1);
-  assert.equal(connectionsOf(Number.POSITIVE_INFINITY, 3), Number.POSITIVE_INFINITY);
+  assert.equal(connectionsOf(1_024, 1, 1), 874);
+  assert.equal(connectionsOf(1_024, 3, 3), 291);
+  assert.equal(connectionsOf(1_024, 7, 14), 53);
+  assert.equal(connectionsOf(153, 3, 3), 1);
+  assert.equal(connectionsOf(Number.POSITIVE_INFINITY, 3, 3), Number.POSITIVE_INFINITY);
+  assert.throws(
+    () => connectionsOf(152, 3, 3),
+    /^StartError: file descriptor limit of this process is too low; please set higher: it is 152 \(ulimit -n\), and/,
+  );
 });
 
 test('loopback', () => {
