@@ -211,7 +211,8 @@ class Session {
   #yields = false;
   readonly #yielded = () => {
     this.#yields = false;
-    this.#resume();
+    // With too much unsent, 'drain' is to come.
+    if (this.connection.wantsInput || this.connection.phase === Phase.Finished) this.#resume();
   };
   readonly connection: Connection;
 
@@ -273,8 +274,7 @@ class Session {
   }
 
   #resume(): void {
-    if (this.#yields || !this.#socket.isPaused()) return;
-    if (this.connection.wantsInput || this.connection.phase === Phase.Finished) this.#socket.resume();
+    if (!this.#yields && this.#socket.isPaused()) this.#socket.resume();
   }
 
   /** Says goodbye after the last write; what still comes is dropped, so that the peer can read why. */
