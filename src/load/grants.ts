@@ -1,7 +1,7 @@
 /** Grants leases 0 to `leases` - 1 (requests.ts has their ids), each exactly once, over a connection per endpoint. */
 import { LoadConnection } from './connection.js';
 import { grantTemplate } from './requests.js';
-import { openPromise } from './waiting.js';
+import { openAll, openPromise } from './waiting.js';
 
 const outstanding = 500;
 
@@ -24,9 +24,13 @@ export async function grantLeases(endpoints: readonly string[], leases: number, 
       failed: done.reject,
     }),
   );
-  for (const connection of await Promise.all(open)) connection.run(Math.ceil(outstanding / open.length));
-  await done.promise;
+  const connections = await openAll(open);
+  for (const connection of connections) connection.run(Math.ceil(outstanding / open.length));
+  try {
+    await done.promise;
+  } finally {
+    for (const connection of connections) connection.close();
+  }
   const seconds = (performance.now() - fromMs) / 1000;
-  for (const connection of await Promise.all(open)) connection.close();
   return leases / seconds;
 }

@@ -9,7 +9,7 @@ import { cpuMicros, elapsed } from './processes.js';
 import { leaseOf, writeVarint4 } from './requests.js';
 import { StreamConnection } from './stream-connection.js';
 import type { LoadProgress } from './unary-load.js';
-import { delay, openPromise } from './waiting.js';
+import { delayUnless, openPromise } from './waiting.js';
 
 export interface LeaseLoadResult {
   readonly leases: number;
@@ -53,8 +53,22 @@ interface Renewals {
   next: number;
 }
 
-/** Runs one measurement over leases that exist. Rejects when one is gone or a connection breaks. */
+/** Runs one measurement over leases that exist. Rejects when one is gone or a connection breaks; all are closed then. */
 export async function runKeepalives(options: LeaseLoadOptions, grantsPerSecond: number): Promise<LeaseLoadResult> {
+  const open: StreamConnection[] = [];
+  try {
+    return await renewOver(open, options, grantsPerSecond);
+  } finally {
+    for (const connection of open) connection.close();
+  }
+}
+
+/** The measurement; the connections are in `open` as soon as they are. */
+async function renewOver(
+  open: StreamConnection[],
+  options: LeaseLoadOptions,
+  grantsPerSecond: number,
+): Promise<LeaseLoadResult> {
   const { endpoints, leases, connections, streams, outstanding } = options;
   const histogram = new Histogram();
   const broken = openPromise();
@@ -69,7 +83,6 @@ export async function runKeepalives(options: LeaseLoadOptions, grantsPerSecond: 
   let stopping = false;
   let underWay = 0;
   const idle = openPromise();
-  const open: StreamConnection[] = [];
   const renew = (stream: number) => {
     const renewals = shares[stream]!;
     // Answers of a stream may overtake each other: a lease whose last keepalive is still under way is passed over.
@@ -106,18 +119,17 @@ export async function runKeepalives(options: LeaseLoadOptions, grantsPerSecond: 
   const measured = await measureFor(options, histogram, broken.promise);
   stopping = true;
   await Promise.race([broken.promise, idle.promise]);
-  for (const connection of open) connection.close();
   return { leases, connections, streams, outstanding, grantsPerSecond, ...measured };
 }
 
 /** Warms up, measures, and says what it cost. */
 async function measureFor(options: LeaseLoadOptions, histogram: Histogram, broken: Promise<void>) {
-  await Promise.race([broken, delay(options.warmup * 1000)]);
+  await delayUnless(broken, options.warmup * 1000);
   histogram.reset();
   const [cpuBefore, serverBefore] = [process.cpuUsage(), cpuMicros(options.pids)];
   const fromMs = performance.now();
   options.watch?.({ histogram, failed: {}, fromMs });
-  await Promise.race([broken, delay(options.seconds * 1000)]);
+  await delayUnless(broken, options.seconds * 1000);
   const seconds = (performance.now() - fromMs) / 1000;
   const cpu = process.cpuUsage(cpuBefore);
   const serverMicros = elapsed(serverBefore, cpuMicros(options.pids));

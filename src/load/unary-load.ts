@@ -8,7 +8,7 @@
 import { LoadConnection } from './connection.js';
 import { Histogram, type LatencySummary } from './histogram.js';
 import type { RequestTemplate } from './requests.js';
-import { delay, openPromise, tickAtRate } from './waiting.js';
+import { delayUnless, openAll, openPromise, tickAtRate } from './waiting.js';
 
 /** Where a measurement stands, for who looks on: the histogram counts from `fromMs`. */
 export interface LoadProgress {
@@ -65,7 +65,7 @@ export async function runUnaryLoad(load: UnaryLoad): Promise<UnaryResult> {
     if (histogram.count === wanted) end.resolve();
   };
   const options = { templates, chooseTemplate, nextKey, finished, failed: end.reject, ...(rate && { calls: 1 }) };
-  const open = await Promise.all(
+  const open = await openAll(
     Array.from({ length: count }, (_, at) =>
       LoadConnection.open({ ...options, endpoint: endpoints[at % endpoints.length] as string }),
     ),
@@ -81,12 +81,12 @@ export async function runUnaryLoad(load: UnaryLoad): Promise<UnaryResult> {
     for (let call = 0; call < calls; call += 1) open[next++ % count]?.allow(1);
   };
   const ticking = rate === undefined ? undefined : tickAtRate(rate, allow);
-  if (wanted === undefined && load.warmup > 0) await Promise.race([end.promise, delay(load.warmup * 1000)]);
+  if (wanted === undefined && load.warmup > 0) await delayUnless(end.promise, load.warmup * 1000);
   if (wanted === undefined) histogram.reset();
   const cpu = process.cpuUsage();
   const fromMs = performance.now();
   load.watch?.({ histogram, failed, fromMs });
-  await (wanted === undefined ? Promise.race([end.promise, delay(load.seconds * 1000)]) : end.promise);
+  await (wanted === undefined ? delayUnless(end.promise, load.seconds * 1000) : end.promise);
   const seconds = (performance.now() - fromMs) / 1000;
   const cpuUsed = process.cpuUsage(cpu);
   const requests = histogram.count;

@@ -12,6 +12,29 @@ export function delay(ms: number): Promise<void> {
   });
 }
 
+/** Waits, but not longer than until `broken` rejects; then it rejects too and leaves no timer behind. */
+export async function delayUnless(broken: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const time = new Promise<void>(resolve => {
+    timer = setTimeout(resolve, ms);
+  });
+  try {
+    await Promise.race([broken, time]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** All connections, once they are open. When one cannot be, the others are closed before this rejects. */
+export async function openAll<C extends { close(): void }>(opening: readonly Promise<C>[]): Promise<C[]> {
+  const settled = await Promise.allSettled(opening);
+  const failure = settled.find(result => result.status === 'rejected');
+  const open = settled.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+  if (failure === undefined) return open;
+  for (const connection of open) connection.close();
+  throw failure.reason;
+}
+
 export function openPromise(): OpenPromise {
   let resolve!: () => void;
   let reject!: (error: Error) => void;

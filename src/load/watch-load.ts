@@ -9,7 +9,7 @@ import { Histogram, type LatencySummary } from './histogram.js';
 import { cpuMicros, elapsed } from './processes.js';
 import { numberedPutTemplate } from './requests.js';
 import type { LoadProgress } from './unary-load.js';
-import { delay, openPromise, tickAtRate } from './waiting.js';
+import { delayUnless, openPromise, tickAtRate } from './waiting.js';
 import { openWatchers, type WatchShape } from './watchers.js';
 
 export interface WatchLoadResult {
@@ -107,8 +107,18 @@ class Puts {
   }
 }
 
-/** Runs one measurement. Rejects when a put fails, an event is amiss or a connection breaks. */
+/** Runs one measurement. Rejects when a put fails, an event is amiss or a connection breaks; all are closed then. */
 export async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoadResult> {
+  const open: { close(): void }[] = [];
+  try {
+    return await watchOver(open, options);
+  } finally {
+    for (const connection of open) connection.close();
+  }
+}
+
+/** The measurement; the connections are in `open` as soon as they are. */
+async function watchOver(open: { close(): void }[], options: WatchLoadOptions): Promise<WatchLoadResult> {
   const puts = new Puts(options.watchers / options.keys);
   const broken = openPromise();
   const drained = openPromise();
@@ -124,8 +134,8 @@ export async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoad
     if (over && options.rate === undefined) allow(1);
     if (stopping && puts.delivered === puts.started) drained.resolve();
   };
-  const watching = await openWatchers(options.endpoints, options, onEvent, broken.reject);
-  const open = LoadConnection.open({
+  open.push(...(await openWatchers(options.endpoints, options, onEvent, broken.reject)));
+  putter = await LoadConnection.open({
     endpoint: options.endpoints[0]!,
     templates: [numberedPutTemplate(options.valueBytes, options.keys)],
     nextKey: () => puts.start(),
@@ -137,16 +147,16 @@ export async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoad
     },
     failed: broken.reject,
   });
-  putter = await Promise.race([open, failing(broken.promise)]);
+  open.push(putter);
   const ticking = options.rate === undefined ? undefined : tickAtRate(options.rate, allow);
   allowed = options.rate === undefined ? options.outstanding - puts.lagging : 0;
   allow(0);
-  await Promise.race([broken.promise, delay(options.warmup * 1000)]);
+  await delayUnless(broken.promise, options.warmup * 1000);
   puts.reset();
   const [putsBefore, cpuBefore, serverBefore] = [puts.delivered, process.cpuUsage(), cpuMicros(options.pids)];
   const fromMs = performance.now();
   options.watch?.({ histogram: puts.sinceSent, failed: {}, fromMs });
-  await Promise.race([broken.promise, delay(options.seconds * 1000)]);
+  await delayUnless(broken.promise, options.seconds * 1000);
   const seconds = (performance.now() - fromMs) / 1000;
   const cpu = process.cpuUsage(cpuBefore);
   const serverAfter = cpuMicros(options.pids);
@@ -158,7 +168,6 @@ export async function runWatchLoad(options: WatchLoadOptions): Promise<WatchLoad
   if (puts.delivered < puts.started) {
     await Promise.race([broken.promise, drained.promise, timeout(() => `${puts.started - puts.delivered} puts`)]);
   }
-  for (const connection of [putter, ...watching]) connection.close();
   return result;
 }
 
@@ -187,11 +196,6 @@ function summarise(
     serverCpus: serverMicros === undefined ? undefined : serverMicros / 1e6 / seconds,
     serverMicrosPerEvent: serverMicros === undefined ? undefined : serverMicros / Math.max(events, 1),
   };
-}
-
-async function failing(promise: Promise<void>): Promise<never> {
-  await promise;
-  throw new Error('unreachable: the promise is only ever rejected');
 }
 
 /** Rejects when the end took too long; by itself it does not keep this process alive. */

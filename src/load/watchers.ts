@@ -8,7 +8,7 @@
 import { encode } from '../wire/schema.js';
 import { keyOf } from './requests.js';
 import { StreamConnection } from './stream-connection.js';
-import { openPromise } from './waiting.js';
+import { openAll, openPromise } from './waiting.js';
 import { WatchResponseReader } from './watch-response.js';
 
 export interface WatchShape {
@@ -43,7 +43,7 @@ export async function openWatchers(
       onEvent(numbers[i]!, nowMs);
     }
   };
-  const open = await Promise.all(
+  const open = await openAll(
     Array.from({ length: connections }, (_, position) =>
       StreamConnection.open({
         endpoint: endpoints[position % endpoints.length]!,
@@ -62,7 +62,12 @@ export async function openWatchers(
     open[stream % connections]!.send(Math.floor(stream / connections), createRequest(keyOf(watcher % keys)));
   }
   for (const connection of open) connection.flush();
-  await created.promise;
+  try {
+    await created.promise;
+  } catch (error) {
+    for (const connection of open) connection.close();
+    throw error;
+  }
   return open;
 }
 

@@ -465,7 +465,7 @@ export class ProtoWriter {
   private reserve(count: number): void {
     if (this.position + count <= this.buffer.length) return;
     const written = this.position - this.start;
-    const slab = Buffer.allocUnsafeSlow(Math.max(this.slabBytes, 2 * (written + count)));
+    const slab = new Uint8Array(Math.max(this.slabBytes, 2 * (written + count)));
     slab.set(this.buffer.subarray(this.start, this.position));
     this.buffer = slab;
     this.start = 0;

@@ -15,6 +15,7 @@ import { LiveView } from '../../src/cli/bench/live.js';
 import { drawPicture } from '../../src/cli/bench/picture.js';
 import type { BenchReport } from '../../src/cli/bench/report.js';
 import { textOf } from '../../src/cli/bench/report.js';
+import type { EtcdClient } from '../../src/index.js';
 import { startCluster } from '../../src/index.js';
 import { Histogram } from '../../src/load/histogram.js';
 
@@ -132,23 +133,40 @@ test('a cluster that refuses makes the exit code 1, one that is not there a line
   });
 });
 
-test('a member that dies ends the run, the other connections too', async () => {
+/** Kills a member under a run of 60 seconds, once it `runs`; the command ends with an error, at once. */
+async function endsWithAMember(args: readonly string[], runs: (client: EtcdClient) => Promise<boolean>): Promise<void> {
   const cluster = await startCluster({ members: 3 });
   try {
-    const flags = ['--target', cluster.endpoints.join(','), '--seconds', '60', '--rate', '100'];
-    const ended = run(process.execPath, [command, 'bench', 'put', ...flags]);
+    const flags = ['--target', cluster.endpoints.join(','), '--seconds', '60'];
+    const ended = run(process.execPath, [command, 'bench', ...args, ...flags]);
     const refused = assert.rejects(ended, (error: Error & { code: number; stderr: string }) => {
       assert.equal(error.code, 1);
       assert.match(error.stderr, /^kvorum: the run failed: /);
       return true;
     });
     const client = cluster.client();
-    while ((await client.getAll({ prefix: 'bench/' })).count < 10);
-    await cluster.members[0]?.kill();
+    while (!(await runs(client)));
+    // Not the first: the watched puts go there, and their connection would be the one that breaks.
+    await cluster.members[1]?.kill();
     await refused;
   } finally {
     await cluster.close();
   }
+}
+
+const hasPut = async (client: EtcdClient) => (await client.getAll({ prefix: 'bench/' })).count >= 10;
+
+test('a member that dies ends the run, the other connections too', { timeout: 30_000 }, async () => {
+  await endsWithAMember(['put', '--rate', '100'], hasPut);
+});
+
+test('so it does under watches', { timeout: 30_000 }, async () => {
+  await endsWithAMember(['watch', '--streams', '3', '--watched-key-total', '30'], hasPut);
+});
+
+test('so it does under keep-alives', { timeout: 30_000 }, async () => {
+  const granted = async (client: EtcdClient) => (await client.leases()).length === 30;
+  await endsWithAMember(['lease-keepalive', '--streams', '3', '--leases', '30', '--warmup', '0'], granted);
 });
 
 test('what makes no sense is refused with the way out', () => {

@@ -14,6 +14,7 @@
 import * as path from 'node:path';
 import { assert } from '../../base/assert.js';
 import { compareBytes } from '../../base/bytes.js';
+import type { RecordVisitor, Revision } from '../mvcc/storage.js';
 import { type BeforeWrite, Environment, type View, type Visitor, type Writer } from './environment.js';
 import { type Files, nodeFiles, nodeFilesUnsynced } from './files.js';
 import { getUint64, setUint64, viewOf } from './numbers.js';
@@ -66,23 +67,8 @@ export interface StateStoreOptions {
 /** Milliseconds: deletions, puts, and LMDB's own work with the sync. */
 export type CommitObserver = (deleteMs: number, putMs: number, commitMs: number) => void;
 
-export interface Revision {
-  readonly main: number;
-  readonly sub: number;
-}
-
 /** Told after every commit which keys of the tree were there before and are changed or gone. */
 export type CommitFollower = (keys: readonly Uint8Array[]) => void;
-
-/** False stops the scan. `value` is valid during the call only; `checksum` is crc32c(value, seed), and verified. */
-export type RecordVisitor = (
-  main: number,
-  sub: number,
-  tombstone: boolean,
-  value: Uint8Array,
-  checksum: number,
-  seed: number,
-) => boolean;
 
 interface SmallChange {
   readonly treeKey: Uint8Array;
