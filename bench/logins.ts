@@ -1,19 +1,22 @@
 /**
- * What do logins cost those who do not log in? Puts of one client while others log in all the time, beside the same puts
- * without: pairs of phases one after the other, on the same three members. Auth is on, so the puts carry a token.
+ * What do logins cost those who do not log in? Puts of one client, three ways in turn on the same three members: alone;
+ * beside others who log in all the time; and beside a stranger, a process of its own that burns as much of the processor
+ * as those logins did, as politely. What the stranger costs is the machine's price for a busy neighbour, which no server
+ * can undercut. Auth is on, so the puts carry a token.
  *
- * Run: node dist/bench/logins.js [pairs] [seconds a phase] [puts outstanding] [logins outstanding] [kvorum|etcd-3.5]
+ * Run: node dist/bench/logins.js [rounds] [seconds a phase] [puts outstanding] [logins outstanding] [kvorum|etcd-3.5]
  *
- * A login is a bcrypt comparison of cost 10. What counts is the ratio of the phases' p99; single pairs are noise.
+ * A login is a bcrypt comparison of cost 10, and the next begins when one is answered: as many as the server gives.
+ * Ratios are of the p99 of two phases of one round; their median counts, single ones are noise. The order of the phases
+ * goes round, for the machine drifts.
  */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { getPriority, setPriority } from 'node:os';
+import { compareSync, hashSync } from 'bcryptjs';
 import { connect, type EtcdClient } from '../src/index.js';
 import type { Family } from '../test/support/differential.js';
 import { startSubject } from '../test/support/subject.js';
-
-const [pairs = 5, seconds = 4, puts = 10, logins = 4] = process.argv.slice(2, 6).map(Number);
-const family = (process.argv[6] ?? 'kvorum') as Family;
-const password = 'secret';
-const value = 'v'.repeat(256);
 
 interface Phase {
   readonly perSecond: number;
@@ -22,65 +25,137 @@ interface Phase {
   readonly loginsPerSecond: number;
 }
 
-const subject = await startSubject(family, { members: 3 });
-const bare = connect({ endpoints: subject.endpoints });
-await bare.user.add('root', password);
-await bare.role.add('root').catch(() => undefined);
-await bare.user.grantRole('root', 'root');
-await bare.auth.enable();
-const root = connect({ endpoints: subject.endpoints, username: 'root', password });
-await phase(root, 0);
-
-const ratios: number[] = [];
-for (let pair = 1; pair <= pairs; pair++) {
-  // Each goes first in turn: the machine drifts.
-  const first = await phase(root, pair % 2 === 0 ? logins : 0);
-  const second = await phase(root, pair % 2 === 0 ? 0 : logins);
-  const [quiet, busy] = pair % 2 === 0 ? [second, first] : [first, second];
-  ratios.push(busy.p99Ms / quiet.p99Ms);
-  console.log(`${pair}  quiet ${textOf(quiet)}  |  ${busy.loginsPerSecond.toFixed(1)} logins/s ${textOf(busy)}`);
+/** What the stranger is to do: so much CPU time in each period. */
+interface Burn {
+  readonly burnMs: number;
+  readonly periodMs: number;
+  readonly untilMs: number;
 }
-ratios.sort((a, b) => a - b);
-const [least, median, most] = [ratios[0], ratios[ratios.length >> 1], ratios.at(-1)].map(ratio => ratio?.toFixed(2));
-console.log(`${family}: p99 of puts with logins : without = ${median} (${least}–${most})`);
-root.close();
-bare.close();
-await subject.stop();
 
-/** Puts as fast as they are answered, `loggingIn` logins at a time beside them. */
-async function phase(client: EtcdClient, loggingIn: number): Promise<Phase> {
+const password = 'secret';
+const value = 'v'.repeat(256);
+const strangersNice = 10;
+const kinds = ['alone', 'logins', 'stranger'] as const;
+type Kind = (typeof kinds)[number];
+
+if (process.send === undefined) await compare();
+else {
+  setPriority(Math.min(getPriority() + strangersNice, 19));
+  process.on('message', burn);
+}
+
+async function compare(): Promise<void> {
+  const [rounds = 12, seconds = 1, puts = 10, logins = 4] = process.argv.slice(2, 6).map(Number);
+  const family = (process.argv[6] ?? 'kvorum') as Family;
+  const loginMs = cpuMsOfLogin();
+  const stranger = fork(import.meta.filename);
+  const subject = await startSubject(family, { members: 3 });
+  const bare = connect({ endpoints: subject.endpoints });
+  await bare.user.add('root', password);
+  await bare.role.add('root').catch(() => undefined);
+  await bare.user.grantRole('root', 'root');
+  await bare.auth.enable();
+  const root = connect({ endpoints: subject.endpoints, username: 'root', password });
+  const clients = { root, bare };
+  let perSecond = (await phase(clients, { seconds, puts, logins })).loginsPerSecond;
+
+  const seen: Record<Kind, Phase[]> = { alone: [], logins: [], stranger: [] };
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < kinds.length; turn++) {
+      const kind = kinds[(round + turn) % kinds.length] as Kind;
+      const untilMs = Date.now() + seconds * 1000;
+      const task: Burn = { burnMs: loginMs, periodMs: 1000 / Math.max(perSecond, 0.1), untilMs };
+      if (kind === 'stranger') stranger.send(task);
+      const outcome = await phase(clients, { seconds, puts, logins: kind === 'logins' ? logins : 0 });
+      if (kind === 'stranger') await once(stranger, 'message');
+      if (kind === 'logins') perSecond = outcome.loginsPerSecond;
+      seen[kind].push(outcome);
+    }
+    console.log(kinds.map(kind => `${kind} ${textOf(seen[kind].at(-1) as Phase)}`).join('  |  '));
+  }
+  const at = (kind: Kind, of: (phase: Phase) => number): string => median(seen[kind].map(of)).toFixed(2);
+  console.log(
+    `${family}, ${loginMs.toFixed(0)} ms of CPU a login here, ${at('logins', one => one.loginsPerSecond)} logins/s`,
+  );
+  for (const kind of kinds) {
+    const ratios = seen[kind].map((one, round) => one.p99Ms / (seen.alone[round] as Phase).p99Ms);
+    const spread = `${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)}`;
+    const p99 = `p99 ${at(kind, one => one.p99Ms)} ms, p50 ${at(kind, one => one.p50Ms)} ms`;
+    console.log(`${kind.padEnd(8)} ${p99}; p99 : alone = ${median(ratios).toFixed(2)} (${spread})`);
+  }
+  stranger.kill();
+  root.close();
+  bare.close();
+  await subject.stop();
+}
+
+interface Load {
+  readonly seconds: number;
+  readonly puts: number;
+  readonly logins: number;
+}
+
+/** Puts as fast as they are answered, `logins` logins at a time beside them. */
+async function phase(clients: { root: EtcdClient; bare: EtcdClient }, load: Load): Promise<Phase> {
   const fromMs = performance.now();
-  const untilMs = fromMs + seconds * 1000;
+  const untilMs = fromMs + load.seconds * 1000;
   const times: number[] = [];
   let loggedIn = 0;
   const put = async (lane: number): Promise<void> => {
     while (performance.now() < untilMs) {
       const startMs = performance.now();
-      await client.put(`key-${lane}-${times.length % 1000}`, value);
+      await clients.root.put(`key-${lane}-${times.length % 1000}`, value);
       times.push(performance.now() - startMs);
     }
   };
   const logIn = async (): Promise<void> => {
     while (performance.now() < untilMs) {
-      await bare.auth.authenticate('root', password);
+      await clients.bare.auth.authenticate('root', password);
       loggedIn += 1;
     }
   };
   await Promise.all([
-    ...Array.from({ length: puts }, (_, lane) => put(lane)),
-    ...Array.from({ length: loggingIn }, () => logIn()),
+    ...Array.from({ length: load.puts }, (_, lane) => put(lane)),
+    ...Array.from({ length: load.logins }, () => logIn()),
   ]);
   const tookSeconds = (performance.now() - fromMs) / 1000;
   times.sort((a, b) => a - b);
   const at = (share: number): number => times[Math.floor(times.length * share)] ?? Number.NaN;
   return {
-    perSecond: times.length / seconds,
+    perSecond: times.length / load.seconds,
     p50Ms: at(0.5),
     p99Ms: at(0.99),
     loginsPerSecond: loggedIn / tookSeconds,
   };
 }
 
+/** What one comparison takes of a processor. */
+function cpuMsOfLogin(): number {
+  const hash = hashSync(password, 10);
+  const times = Array.from({ length: 5 }, () => {
+    const before = process.cpuUsage();
+    compareSync(password, hash);
+    return process.cpuUsage(before).user / 1000;
+  });
+  return median(times);
+}
+
+/** The stranger's life: burn, rest, burn. Says when it is over. */
+function burn({ burnMs, periodMs, untilMs }: Burn): void {
+  const rest = new Int32Array(new SharedArrayBuffer(4));
+  for (let nextMs = Date.now(); Date.now() < untilMs; nextMs += periodMs) {
+    const before = process.cpuUsage();
+    while (process.cpuUsage(before).user / 1000 < burnMs && Date.now() < untilMs);
+    const restMs = Math.min(nextMs + periodMs, untilMs) - Date.now();
+    if (restMs > 0) Atomics.wait(rest, 0, 0, restMs);
+  }
+  process.send?.('over');
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+}
+
 function textOf({ perSecond, p50Ms, p99Ms }: Phase): string {
-  return `${perSecond.toFixed(0).padStart(6)} puts/s, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms`;
+  return `${perSecond.toFixed(0).padStart(5)} puts/s, p50 ${p50Ms.toFixed(2)}, p99 ${p99Ms.toFixed(2)} ms`;
 }

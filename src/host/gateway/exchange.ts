@@ -43,6 +43,8 @@ export interface Exchange {
   read(listener: BodyListener): void;
   /** Fields of the answer's head, whichever answer it will be. */
   addHeaders(headers: readonly HeaderPair[]): void;
+  /** Whether one answer may be made of several writes. */
+  readonly takesPieces: boolean;
   /** The whole answer. */
   respond(status: number, headers: readonly HeaderPair[], body: string): void;
   /** The head of an answer that comes in pieces. */

@@ -22,7 +22,7 @@ import { GrpcCode } from '../../wire/errors.js';
 import { type MethodInfo, MethodKind } from '../../wire/methods.js';
 import type { Call, CallListener, CancelReason, Metadata, Peer, Service } from '../grpc/call.js';
 import { type BodyListener, bodyTimeoutMs, type Exchange, type HeaderPair, unsentBytesMax } from './exchange.js';
-import { messageFromJson, messageToJson } from './json.js';
+import { messageFromJson, messageToJson, messageToJsonPieces } from './json.js';
 import { JsonError } from './json-reader.js';
 import { JsonSplitter, type ObjectSink } from './json-splitter.js';
 import { httpStatusOf } from './status.js';
@@ -40,6 +40,9 @@ const forwardedType: HeaderPair = ['Grpc-Metadata-Content-Type', 'application/gr
 
 /** The JSON of a message may take this many times its bytes: base64, field names, white space. */
 export const jsonExpansionMax = 2;
+
+/** Messages from this size on are answered in pieces. */
+const largeBytes = 256 * 1024;
 
 const timerMsMax = 2 ** 31 - 1;
 
@@ -78,6 +81,8 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
   /** The head of a streamed answer is out. */
   #begun = false;
   #onlyMessage: Uint8Array | undefined = undefined;
+  /** What is left of a large answer; undefined also when the client is gone. */
+  #pieces: Generator<string> | undefined = undefined;
   #deadline: NodeJS.Timeout | undefined = undefined;
   #patience: NodeJS.Timeout | undefined = undefined;
 
@@ -143,7 +148,7 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
     this.#state = CallState.Ended;
     this.#answer(code, text);
     this.#settle();
-    this.#exchange.release();
+    if (this.#pieces === undefined) this.#exchange.release();
   }
 
   // What the exchange brings (BodyListener). --------------------------------------------------------------------------
@@ -167,6 +172,9 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
     this.#bodyEnded = true;
     this.#stopWaiting();
     this.#cancel(reason);
+    if (this.#pieces === undefined) return;
+    this.#pieces = undefined;
+    this.#exchange.release();
   }
 
   onDrain(): void {
@@ -239,6 +247,7 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
     const isUnary = this.#info.kind === MethodKind.Unary;
     if (code === GrpcCode.Ok && isUnary) {
       if (this.#onlyMessage === undefined) return refuse(this.#exchange, GrpcCode.Internal, 'no response message');
+      if (this.#onlyMessage.length >= largeBytes && this.#exchange.takesPieces) return this.#answerInPieces(further);
       const json = messageToJson(this.#info.response, this.#onlyMessage);
       this.#exchange.respond(200, [jsonType, ...further], json);
     } else if (code === GrpcCode.Ok) {
@@ -252,6 +261,28 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
       this.#exchange.write(line);
       this.#exchange.end();
     }
+  }
+
+  /** A large answer is made and queued a piece at a time: other clients' calls come between. */
+  #answerInPieces(further: readonly HeaderPair[]): void {
+    // What came from a ring is valid during the call only.
+    this.#pieces = messageToJsonPieces(this.#info.response, (this.#onlyMessage ?? EMPTY_BYTES).slice());
+    this.#onlyMessage = undefined;
+    this.#exchange.begin(200, [jsonType, ...further]);
+    this.#writePiece();
+  }
+
+  #writePiece(): void {
+    if (this.#pieces === undefined) return;
+    const { value, done } = this.#pieces.next();
+    if (done !== true) {
+      this.#exchange.write(value);
+      setImmediate(() => this.#writePiece());
+      return;
+    }
+    this.#pieces = undefined;
+    this.#exchange.end();
+    this.#exchange.release();
   }
 
   #deadlinePassed(): void {

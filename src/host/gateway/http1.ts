@@ -96,6 +96,7 @@ function beginAnew(server: Server, request: IncomingMessage, socket: Socket, hea
 }
 
 class Http1Exchange implements Exchange {
+  readonly takesPieces = true;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #gate = new BodyGate();

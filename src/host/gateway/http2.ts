@@ -14,6 +14,7 @@ import type { BodyListener, Exchange, HeaderPair } from './exchange.js';
 const noTrailers = new HeaderSet([], [], true);
 
 export class Http2Exchange implements Exchange, StreamReceiver {
+  readonly takesPieces = true;
   readonly headers: readonly HeaderPair[];
   readonly peer: Peer;
   readonly #stream: Stream;

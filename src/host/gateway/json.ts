@@ -7,7 +7,8 @@
  *
  * A field given twice, two members of a oneof, a wrong type and bad syntax throw JsonError.
  */
-import { utf8Decode } from '../../base/bytes.js';
+import { concatBytes, utf8Decode } from '../../base/bytes.js';
+import { ProtoReader, WireType } from '../../wire/proto.js';
 import {
   decode,
   encode,
@@ -31,6 +32,55 @@ export function messageToJson(name: string, bytes: Uint8Array): string {
   return objectText(messageTable(name), decode(name as MessageName, bytes) as Fields);
 }
 
+/**
+ * The same text in pieces of about `pieceChars`, each made when it is asked for: a list of a million keys takes seconds.
+ * Only a list of messages that the message itself has is taken apart (a range's keys); `bytes` must stay as they are.
+ */
+export function* messageToJsonPieces(name: string, bytes: Uint8Array): Generator<string> {
+  const table = messageTable(name);
+  const list = listIn(table, bytes);
+  if (list === undefined) {
+    yield messageToJson(name, bytes);
+    return;
+  }
+  const { field, start, end } = list;
+  const rest = decode(name as MessageName, concatBytes(bytes.subarray(0, start), bytes.subarray(end))) as Fields;
+  const before = membersText({ fields: table.fields.filter(({ number }) => number < field.number) }, rest);
+  const after = membersText({ fields: table.fields.filter(({ number }) => number > field.number) }, rest);
+  let piece = `{${before}${before === '' ? '' : ','}"${field.name}":[`;
+  const reader = new ProtoReader(bytes, start, end);
+  for (let first = true; reader.more(); first = false) {
+    reader.tag();
+    const element = decode(field.typeName as MessageName, reader.bytes()) as Fields;
+    piece += `${first ? '' : ','}${objectText(messageTable(field.typeName), element)}`;
+    if (piece.length < pieceChars) continue;
+    yield piece;
+    piece = '';
+  }
+  yield `${piece}]${after === '' ? '' : ','}${after}}`;
+}
+
+/** What may be made at once: a millisecond or a few. */
+const pieceChars = 64 * 1024;
+
+/** Where a message has a list of messages, if it has one and all of it stands together. */
+function listIn(table: MessageTable, bytes: Uint8Array) {
+  const reader = new ProtoReader(bytes);
+  let found: { field: FieldTable; start: number; end: number } | undefined;
+  while (reader.more()) {
+    const start = reader.offset;
+    const tag = reader.tag();
+    reader.skip(tag);
+    const field = table.byNumber.get(tag >>> 3);
+    if (field?.label !== 'repeated' || field.kind !== 'message') continue;
+    if ((tag & 7) !== WireType.Bytes) return undefined;
+    if (found === undefined) found = { field, start, end: reader.offset };
+    else if (found.field === field && found.end === start) found.end = reader.offset;
+    else return undefined;
+  }
+  return found;
+}
+
 /** The message that a JSON object (UTF-8) stands for. Throws JsonError. */
 export function messageFromJson(name: string, json: Uint8Array): Uint8Array {
   const text = utf8Decode(json);
@@ -44,13 +94,17 @@ export function messageFromJson(name: string, json: Uint8Array): Uint8Array {
 // Out. ----------------------------------------------------------------------------------------------------------------
 
 function objectText(table: MessageTable, fields: Fields): string {
+  return `{${membersText(table, fields)}}`;
+}
+
+function membersText(table: Pick<MessageTable, 'fields'>, fields: Fields): string {
   let text = '';
   for (const field of table.fields) {
     const value = fields[field.name];
     if (value === undefined || (field.label !== 'oneof' && isZero(value))) continue;
     text += `${text === '' ? '' : ','}"${field.name}":${valueText(field, value)}`;
   }
-  return `{${text}}`;
+  return text;
 }
 
 function isZero(value: Value): boolean {

@@ -38,6 +38,8 @@ class WebsocketExchange implements Exchange {
   readonly method = 'POST';
   readonly target: string;
   readonly host: string;
+  /** Each write is a message of its own. */
+  readonly takesPieces = false;
   readonly headers: readonly HeaderPair[];
   readonly peer: Peer;
   readonly secure: boolean;

@@ -3,54 +3,11 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, it, mock } from 'node:test';
-import { BodyGate } from '../../../src/host/gateway/body-gate.js';
-import { type BodyListener, bodyTimeoutMs, discardBody, type Exchange } from '../../../src/host/gateway/exchange.js';
+import { bodyTimeoutMs, discardBody } from '../../../src/host/gateway/exchange.js';
 import { serveGateway } from '../../../src/host/gateway/gateway.js';
 import type { Call, CallListener } from '../../../src/host/grpc/call.js';
 import { encode } from '../../../src/wire/schema.js';
-
-class FakeExchange implements Exchange {
-  readonly method = 'POST';
-  readonly target = '';
-  readonly host = '';
-  readonly headers = [];
-  readonly peer = { address: '', port: 0, commonName: undefined };
-  readonly secure = false;
-  readonly gate = new BodyGate();
-  readonly did: string[] = [];
-  unsentBytes = 0;
-
-  get bodyComplete(): boolean {
-    return this.gate.complete;
-  }
-  read(listener: BodyListener): void {
-    this.gate.read(listener);
-  }
-  addHeaders(): void {}
-  respond(status: number): void {
-    this.did.push(`respond ${status}`);
-  }
-  begin(status: number): void {
-    this.did.push(`begin ${status}`);
-  }
-  write(text: string): boolean {
-    this.did.push(text.trimEnd());
-    return true;
-  }
-  end(): void {
-    this.did.push('end');
-  }
-  abort(): void {
-    this.did.push('abort');
-    this.gate.close();
-  }
-  release(): void {
-    this.did.push('release');
-  }
-  send(text: string): void {
-    this.gate.data(Buffer.from(text));
-  }
-}
+import { FakeExchange } from './fake-exchange.js';
 
 let heard: string[] = [];
 let call: Call | undefined;
