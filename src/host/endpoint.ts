@@ -19,7 +19,7 @@ import { createGrpcListener, type GrpcListener } from './grpc/server.js';
 import { HealthCounts } from './health.js';
 import type { Http2Limits } from './http2/limits.js';
 import type { MemberHandle } from './member-handle.js';
-import { memberView } from './member-view.js';
+import { MemberView } from './member-view.js';
 import { MetricsListener } from './metrics-listener.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
@@ -41,6 +41,7 @@ export class Endpoint {
   #port: number;
   #service: Service = refuseAll;
   #handle: MemberHandle | undefined;
+  #view: MemberView | undefined;
   #listener: GrpcListener | undefined;
   #front: TlsFront | undefined;
 
@@ -66,7 +67,7 @@ export class Endpoint {
     this.#limits = http.limits;
     const member = () => this.#handle;
     const metrics = {
-      member: () => this.#handle && memberView(this.#handle),
+      member: () => this.#view,
       grpc: this.#counts,
       health: new HealthCounts(),
       load: () => ({ connections: this.#listener?.connections() ?? 0, calls: this.#listener?.calls() ?? 0 }),
@@ -117,6 +118,7 @@ export class Endpoint {
   /** From now on calls go to this member. */
   serve(handle: MemberHandle): void {
     this.#handle = handle;
+    this.#view = new MemberView(handle);
     this.#service = memberService(handle.port, this.#auth, handle.serving);
   }
 

@@ -1,23 +1,59 @@
 /**
  * A member as its metrics show it: who it is, what its thread counts, and the rings to and from it.
  */
-import { type MemberSettings, quotaBytesDefault } from '../transport/control.js';
+import { type MemberSettings, quotaBytesDefault, type StatusCells } from '../transport/control.js';
+import type { MetricCells } from '../transport/metric-cells.js';
 import type { MemberHandle } from './member-handle.js';
 import type { MetricMember, RingView } from './metrics/source.js';
 
-/** What a scrape asks of the member behind an endpoint. */
-export function memberView(handle: MemberHandle): MetricMember {
-  const { clusterId, identity, settings } = handle.recipe;
-  const { quotaBackendBytes } = settings;
-  return {
-    ...{ id: identity.id, name: identity.name, clusterId },
-    quotaBytes: quotaBackendBytes === 0 ? quotaBytesDefault : Math.max(0, quotaBackendBytes),
-    openGates: openGates(settings),
-    ...{ metrics: handle.metrics, cells: handle.cells, running: handle.running, starts: handle.starts },
-    ringBytes: handle.port.ringBytes,
-    rings: () => ringsOf(handle),
-    busySeconds: () => handle.busySeconds(),
-  };
+/** What a scrape asks of the member behind an endpoint; made once, asked hundreds of times a scrape. */
+export class MemberView implements MetricMember {
+  readonly id: bigint;
+  readonly name: string;
+  readonly clusterId: bigint;
+  readonly quotaBytes: number;
+  readonly openGates: readonly string[];
+  readonly #handle: MemberHandle;
+
+  constructor(handle: MemberHandle) {
+    const { clusterId, identity, settings } = handle.recipe;
+    const { quotaBackendBytes } = settings;
+    this.id = identity.id;
+    this.name = identity.name;
+    this.clusterId = clusterId;
+    this.quotaBytes = quotaBackendBytes === 0 ? quotaBytesDefault : Math.max(0, quotaBackendBytes);
+    this.openGates = openGates(settings);
+    this.#handle = handle;
+  }
+
+  /** Each start of the thread has its own. */
+  get metrics(): MetricCells {
+    return this.#handle.metrics;
+  }
+
+  get cells(): StatusCells {
+    return this.#handle.cells;
+  }
+
+  get running(): boolean {
+    return this.#handle.running;
+  }
+
+  get starts(): number {
+    return this.#handle.starts;
+  }
+
+  get ringBytes(): { readonly toMember: number; readonly fromMember: number } {
+    return this.#handle.port.ringBytes;
+  }
+
+  rings(): RingView[] {
+    return ringsOf(this.#handle);
+  }
+
+  busySeconds(): number | undefined {
+    return this.#handle.busySeconds();
+  }
 }
 
 function openGates(settings: MemberSettings): string[] {

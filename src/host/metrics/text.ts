@@ -41,10 +41,16 @@ export function scalarFamily(
   collect: (sink: SeriesSink) => void,
 ): Family {
   const heads = new Map<string, string>();
+  const headsOfLabels = new WeakMap<Labels, string>();
   const lines: string[] = [];
   const sink: SeriesSink = {
     series: (labels, value) => {
-      lines.push(headOf(heads, name, labels) + value);
+      let head = headsOfLabels.get(labels);
+      if (head === undefined) {
+        head = headOf(heads, name, labels);
+        headsOfLabels.set(labels, head);
+      }
+      lines.push(head + value);
     },
   };
   const text = (): string => {
