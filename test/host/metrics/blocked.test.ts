@@ -86,14 +86,14 @@ describe('scrapes', { concurrency: true }, () => {
     const bytes = async (): Promise<number[]> =>
       await Promise.all(cluster.members.map(async ({ endpoint }) => (await scrape(endpoint)).value(toMember)));
     const puts = async (): Promise<unknown> =>
-      await Promise.all(Array.from({ length: 500 }, (_, at) => client.put(`key ${at % 10}`, 'value')));
+      await Promise.all(Array.from({ length: 100 }, (_, at) => client.put(`key ${at % 10}`, 'value')));
 
     await puts();
     const before = await bytes();
     await puts();
     const quiet = await bytes();
     const scraping = Promise.all(
-      Array.from({ length: 200 }, async (_, at) => {
+      Array.from({ length: 300 }, async (_, at) => {
         const response = await fetch(`${cluster.endpoints[at % 3]}/metrics`);
         return new Exposition(await response.text()).families.size;
       }),
@@ -103,8 +103,16 @@ describe('scrapes', { concurrency: true }, () => {
     const scraped = await bytes();
     assert.equal(new Set(sizes).size, 1, 'each is whole');
     assert.ok((sizes[0] as number) > 100);
-    const moved = (from: number[], to: number[]): number[] => to.map((value, at) => value - (from[at] as number));
-    assert.deepEqual(moved(quiet, scraped), moved(before, quiet), 'the rings carried the puts and nothing else');
+    // Each record on a ring has a head of 32 bytes and up to 14 of padding: a hundred puts vary by less than half of what
+    // a hundred questions would take.
+    scraped.forEach((value, at) => {
+      const moved = value - (quiet[at] as number);
+      const movedInQuiet = (quiet[at] as number) - (before[at] as number);
+      assert.ok(
+        Math.abs(moved - movedInQuiet) < 1_600,
+        `the rings carried ${moved} bytes, and ${movedInQuiet} in quiet`,
+      );
+    });
     assert.equal(cluster.leader(), leader);
     for (const { endpoint } of cluster.members) {
       assert.equal((await scrape(endpoint)).value('etcd_server_leader_changes_seen_total'), 1);
