@@ -89,7 +89,8 @@ test('bytes are those of the messages; what went into a ring at one end came out
   const sent = found.value(sentName);
   const received = `etcd_network_peer_received_bytes_total{From="${first.id}"}`;
   await scrapeUntil(second, each => each.value(received) >= sent);
-  assert.equal(found.value(`etcd_network_active_peers{Local="${first.id}",Remote="${second.id}"}`), 1);
+  const active = `etcd_network_active_peers{Local="${first.id}",Remote="${second.id}"}`;
+  await scrapeUntil(first, each => each.value(active) === 1);
   const roundTrips = `etcd_network_peer_round_trip_time_seconds_count{To="${second.id}"}`;
   await scrapeUntil(first, each => each.value(roundTrips) > 0);
 });
@@ -103,12 +104,14 @@ test('a stop of the leader is one more change on each of the others; the one tha
   const before = await Promise.all(others.map(async ({ endpoint }) => (await scrape(endpoint)).value(changes)));
   await leader.stop();
   for (const [at, other] of others.entries()) {
-    const found = await scrapeUntil(
+    const lost = `etcd_network_disconnected_peers_total{Local="${other.id}",Remote="${leader.id}"}`;
+    await scrapeUntil(
       other,
       each => each.value(changes) === (before[at] as number) + 1 && each.value('etcd_server_has_leader') === 1,
     );
-    const lost = `etcd_network_disconnected_peers_total{Local="${other.id}",Remote="${leader.id}"}`;
-    assert.equal(found.value(lost), 1);
+    // Who is heard of is told with the next tick.
+    const told = await scrapeUntil(other, each => each.value(lost) > 0);
+    assert.equal(told.value(lost), 1);
   }
   await leader.start();
   const found = await scrape(leader.endpoint);
