@@ -14,6 +14,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Peer } from '../grpc/call.js';
+import { PacedSocket } from '../http2/paced-socket.js';
 import { peerCommonName } from '../tls/peer-certificate.js';
 import { BodyGate } from './body-gate.js';
 import { type BodyListener, drainBytes, type Exchange, type HeaderPair } from './exchange.js';
@@ -50,7 +51,8 @@ export function createHttp1(handler: Http1Handler): Server {
     (request, response) => handler.accept(new Http1Exchange(request, response)),
   );
   server.on('upgrade', (request: IncomingMessage, duplex: Duplex, head: Buffer) => {
-    const socket = duplex as Socket;
+    const socket = socketOf(duplex);
+    if (duplex instanceof PacedSocket) head = Buffer.concat([head, duplex.release()]);
     if (!handler.upgrade(request, socket, head)) beginAnew(server, request, socket, head);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error.code ?? '', socket as Socket));
@@ -78,6 +80,11 @@ export function headersOf(request: IncomingMessage): HeaderPair[] {
   ]);
 }
 
+/** What carries a request, whatever is between it and node:http. */
+export function socketOf(stream: Duplex): Socket {
+  return stream instanceof PacedSocket ? stream.socket : (stream as Socket);
+}
+
 /** Who sits at the other end of a socket. */
 export function peerOf(socket: Socket): Peer {
   const commonName = peerCommonName(socket);
@@ -91,8 +98,7 @@ function beginAnew(server: Server, request: IncomingMessage, socket: Socket, hea
   }
   socket.pause();
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
-  server.emit('connection', socket);
-  socket.resume();
+  server.emit('connection', new PacedSocket(socket));
 }
 
 class Http1Exchange implements Exchange {
@@ -136,11 +142,11 @@ class Http1Exchange implements Exchange {
   }
 
   get peer(): Peer {
-    return peerOf(this.#request.socket);
+    return peerOf(socketOf(this.#request.socket));
   }
 
   get secure(): boolean {
-    return 'encrypted' in this.#request.socket;
+    return 'encrypted' in socketOf(this.#request.socket);
   }
 
   get bodyComplete(): boolean {

@@ -11,7 +11,7 @@ import type { Peer } from '../grpc/call.js';
 import { BodyGate } from './body-gate.js';
 import { type BodyListener, drainBytes, type Exchange, type HeaderPair } from './exchange.js';
 import { jsonExpansionMax } from './gateway-call.js';
-import { headersOf, peerOf } from './http1.js';
+import { headersOf, peerOf, socketOf } from './http1.js';
 
 const servers = new Map<number, WebSocketServer>();
 
@@ -50,12 +50,12 @@ class WebsocketExchange implements Exchange {
 
   constructor(connection: WebSocket, request: IncomingMessage, peer: Peer) {
     this.#connection = connection;
-    this.#socket = request.socket;
+    this.#socket = socketOf(request.socket);
     this.target = request.url ?? '/';
     this.host = request.headers.host ?? '';
     this.headers = [...tokenOf(request), ...headersOf(request)];
     this.peer = peer;
-    this.secure = 'encrypted' in request.socket;
+    this.secure = 'encrypted' in this.#socket;
     connection.on('message', data => this.#gate.data(data as Buffer));
     connection.on('close', () => this.#gate.gone('client'));
     connection.on('error', ignore); // 'close' follows

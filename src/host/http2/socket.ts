@@ -19,6 +19,7 @@ import { Connection, Phase } from './connection.js';
 import { clientPreface } from './frames.js';
 import type { Http2Limits } from './limits.js';
 import { SegmentPool } from './output.js';
+import { PacedSocket } from './paced-socket.js';
 import type { RequestHead } from './request-head.js';
 import type { SharedUnsent } from './send-side.js';
 import type { Stream, StreamReceiver } from './stream.js';
@@ -190,8 +191,7 @@ export class Http2Listener {
     socket.off('error', ignore);
     socket.pause();
     if (first !== undefined) socket.unshift(first);
-    httpServer.emit('connection', socket);
-    socket.resume();
+    httpServer.emit('connection', new PacedSocket(socket));
   }
 }
 

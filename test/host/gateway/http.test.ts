@@ -283,24 +283,46 @@ describe('the gateway’s calls', () => {
     await stage.hears('cancel client');
   });
 
-  it('let others be read between the chunks of a long one', async () => {
-    await begin();
+  /** Two connections over HTTP/1 that have been served once; what is written to both now reaches the server together. */
+  async function twoConnections(): Promise<[Socket, Socket]> {
     const { port } = new URL(stage.origin);
-    const [greedy, polite] = [connect(Number(port), '127.0.0.1'), connect(Number(port), '127.0.0.1')];
-    const put = (value: string): string => {
-      const body = `{"value":"${base64(value)}"}`;
-      return `POST /v3/kv/put HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-    };
-    for (const socket of [greedy, polite]) {
-      socket.write(put('first'));
+    const sockets: [Socket, Socket] = [connect(Number(port), '127.0.0.1'), connect(Number(port), '127.0.0.1')];
+    for (const socket of sockets) {
+      socket.write(putOf('first'));
       await once(socket, 'data');
     }
-    greedy.write(put('x'.repeat(100_000)));
-    // All of both is in the kernel before the server reads the first octet.
-    polite.write(put('y'));
+    return sockets;
+  }
+
+  function putOf(value: string): string {
+    const body = `{"value":"${base64(value)}"}`;
+    return `POST /v3/kv/put HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  }
+
+  it('let others be read between the chunks of a long one', async () => {
+    await begin();
+    const [greedy, polite] = await twoConnections();
+    greedy.write(putOf('x'.repeat(100_000)));
+    polite.write(putOf('y'));
     await Promise.all([once(greedy, 'data'), once(polite, 'data')]);
     const ports = stage.calls.map(({ peer }) => peer.port);
     assert.deepEqual(ports.slice(2), [polite.localPort, greedy.localPort]);
+    greedy.destroy();
+    polite.destroy();
+  });
+
+  it('let others be read between requests that come all at once', async () => {
+    await begin();
+    const [greedy, polite] = await twoConnections();
+    const requests = 600;
+    greedy.write(putOf('x').repeat(requests));
+    polite.write(putOf('y'));
+    greedy.resume();
+    await once(polite, 'data');
+    while (stage.calls.length < requests + 3) await stage.hearsNext();
+    const ports = stage.calls.slice(2).map(({ peer }) => peer.port);
+    const before = ports.indexOf(polite.localPort as number);
+    assert.ok(before >= 0 && before < requests / 2, `${before} of the other's came first`);
     greedy.destroy();
     polite.destroy();
   });

@@ -86,6 +86,11 @@ export class Stage {
     while (!this.heard.includes(what)) await once(this.#events, 'heard');
   }
 
+  /** Waits until it hears anything more. */
+  async hearsNext(): Promise<void> {
+    await once(this.#events, 'heard');
+  }
+
   async close(): Promise<void> {
     await this.#listener.close(0);
   }
