@@ -53,7 +53,7 @@ const pureFolders = [
   'src/host/http2',
   'src/snapshot',
 ];
-const rims = new Set(['src/host/http2/socket.ts', 'src/snapshot/file.ts']);
+const rims = new Set(['src/host/http2/socket.ts', 'src/host/http2/paced-socket.ts', 'src/snapshot/file.ts']);
 const impure =
   /\b(Date\.now|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|async |await |new Promise)\b/;
 

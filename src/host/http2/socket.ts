@@ -1,5 +1,5 @@
 /**
- * The rim of the HTTP/2 layer: the only file here that knows sockets and timers.
+ * The rim of the HTTP/2 layer: the only file here that knows sockets and timers, with paced-socket.ts.
  *
  *     net.Server -> first bytes --- client preface --> Session: socket <-> Connection
  *                              `--- anything else ---> the given node:http server, first bytes included
