@@ -2,8 +2,7 @@
  * The HTTP/1 rim: node:http requests as exchanges.
  *
  * A connection is handed over by whoever listens; this server never listens itself. While a client does not read its
- * answer, nothing more is read of its body; behind a large piece of a body, other connections are read first. Bodies
- * have no time limit here, because a stream's may last for ever: who
+ * answer, nothing more is read of its body. Bodies have no time limit here, because a stream's may last for ever: who
  * reads them sets one (exchange.ts).
  *
  * An Upgrade request that is not for us (h2c, or a websocket where there is none) is served as if it had not asked for
@@ -30,9 +29,6 @@ export interface Http1Handler {
 const headersTimeoutMs = 10_000;
 /** How often that is looked at. */
 const headersCheckMs = 1_000;
-
-/** A piece of a body behind which others are read first: the event loop would take up to two megabytes at once. */
-const largePieceBytes = 32 * 1024;
 
 /** How long a client may take to read why its head was refused. */
 const lingerTimeoutMs = 1_000;
@@ -108,10 +104,7 @@ class Http1Exchange implements Exchange {
   readonly #gate = new BodyGate();
   #added: readonly HeaderPair[] = [];
   #headers: readonly HeaderPair[] | undefined = undefined;
-  /** The client does not take its answer. */
   #waiting = false;
-  /** Others are read first. */
-  #yields = false;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.#request = request;
@@ -160,7 +153,7 @@ class Http1Exchange implements Exchange {
   read(listener: BodyListener): void {
     this.#gate.read(listener);
     if (this.#gate.complete) return;
-    this.#request.on('data', (chunk: Buffer) => this.#data(chunk));
+    this.#request.on('data', (chunk: Buffer) => this.#gate.data(chunk));
     this.#request.on('end', () => this.#gate.end());
   }
 
@@ -188,8 +181,8 @@ class Http1Exchange implements Exchange {
 
   end(): void {
     this.#response.end();
-    this.#waiting = false; // the drain will not be told any more
-    this.#resume();
+    if (this.#waiting) this.#request.resume(); // the drain will not be told any more
+    this.#waiting = false;
   }
 
   abort(): void {
@@ -203,23 +196,8 @@ class Http1Exchange implements Exchange {
   #drained(): void {
     if (!this.#waiting) return;
     this.#waiting = false;
-    this.#resume();
+    this.#request.resume();
     this.#gate.drain();
-  }
-
-  #data(chunk: Buffer): void {
-    this.#gate.data(chunk);
-    if (chunk.length < largePieceBytes || this.#yields) return;
-    this.#yields = true;
-    this.#request.pause();
-    setImmediate(() => {
-      this.#yields = false;
-      this.#resume();
-    });
-  }
-
-  #resume(): void {
-    if (!this.#waiting && !this.#yields && this.#request.isPaused()) this.#request.resume();
   }
 
   /** One half is over; when the other is not, the connection has broken. */
