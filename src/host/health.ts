@@ -9,18 +9,13 @@
  * Checks that read ask the member, and wait for it as long as etcd does: one that hangs is unwell by then. What the host
  * knows by itself (alarms, the leader) costs the member nothing.
  */
-import { alarmBit, Cell, type MemberSettings, type StatusCells } from '../transport/control.js';
+import { alarmBit, Cell, type MemberSettings, requestTimeoutMs, type StatusCells } from '../transport/control.js';
 import { type MetricCells, Scalar } from '../transport/metric-cells.js';
 import { type EtcdErrorCode, etcdError } from '../wire/errors.js';
 import { Method } from '../wire/methods.js';
 import { encode } from '../wire/schema.js';
 import { type Exchange, type HeaderPair, respondText } from './gateway/exchange.js';
 import type { MemberPort } from './member-port.js';
-
-/** How long a read may take: the server's request timeout, as in etcd. */
-export function healthTimeoutMs({ electionTimeoutMs }: Pick<MemberSettings, 'electionTimeoutMs'>): number {
-  return 5_000 + 2 * electionTimeoutMs;
-}
 
 const alarms = [
   { type: 1, name: 'NOSPACE' },
@@ -171,7 +166,7 @@ function read({ port, recipe }: HealthMember, serializable: boolean): Promise<st
     const timer = setTimeout(() => {
       port.cancel(requestId);
       finish('etcdserver: request timed out');
-    }, healthTimeoutMs(recipe.settings));
+    }, requestTimeoutMs(recipe.settings)); // etcd's health checks wait as long as its requests
     const requestId = port.open(Method.KvRange, range, false, waiter, undefined, true);
   });
 }

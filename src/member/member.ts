@@ -20,6 +20,7 @@ import {
   type MemberBoot,
   type MemberReport,
   type PeerConnection,
+  requestTimeoutMs,
   StatusCells,
 } from '../transport/control.js';
 import { Scalar } from '../transport/metric-cells.js';
@@ -55,9 +56,6 @@ import { WatchHub } from './watch/watch-hub.js';
 
 /** Background work (compaction, hashing) gets this many records a turn. */
 const backgroundRecordsPerTurn = 1_000;
-
-/** What a write may wait for Raft: 5 s and two election timeouts, as etcd. */
-const requestTimeoutBaseMs = 5_000;
 
 /** As etcd logs them, by Role. */
 const roleNames = ['follower', 'pre-candidate', 'candidate', 'leader'] as const;
@@ -116,7 +114,7 @@ export class Member implements Turning {
     const identity = this.#open.identity;
     this.#idMember = Number(identity.id & 0xffffn);
     this.#publisher = new Publisher(identity, this.#proposals);
-    this.#requestTimeoutMs = requestTimeoutBaseMs + 2 * boot.settings.electionTimeoutMs;
+    this.#requestTimeoutMs = requestTimeoutMs(boot.settings);
     this.#snapshotSender = new SnapshotSender(this.#peers, cells, boot.seed, (to, ok) => {
       this.#open.raft.reportSnapshot(to, ok);
       this.#host.log(ok ? 'info' : 'warn', 'snapshot transfer ended', { to: to.toString(16), ok });

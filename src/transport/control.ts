@@ -84,6 +84,11 @@ export interface MemberSettings {
   readonly durable: boolean;
 }
 
+/** What a request may wait for Raft: 5 s and two election timeouts, as in etcd. */
+export function requestTimeoutMs({ electionTimeoutMs }: Pick<MemberSettings, 'electionTimeoutMs'>): number {
+  return 5_000 + 2 * electionTimeoutMs;
+}
+
 /** A member's way to one other member. */
 export interface PeerConnection {
   readonly position: number;

@@ -5,9 +5,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Exchange } from '../../src/host/gateway/exchange.js';
-import { answerHealth, HealthCounts, type HealthMember, healthTimeoutMs } from '../../src/host/health.js';
+import { answerHealth, HealthCounts, type HealthMember } from '../../src/host/health.js';
 import type { Waiter } from '../../src/host/member-port.js';
-import { alarmBit, Cell, StatusCells } from '../../src/transport/control.js';
+import { alarmBit, Cell, requestTimeoutMs, StatusCells } from '../../src/transport/control.js';
 import { MetricCells, Scalar } from '../../src/transport/metric-cells.js';
 import { EtcdErrorCode } from '../../src/wire/errors.js';
 import { decode } from '../../src/wire/schema.js';
@@ -136,7 +136,7 @@ test('a member whose thread stands still is unwell when the time is up, and its 
   stand.local = 'never';
   stand.linearizable = 'never';
   const answers = Promise.all([stand.ask('/health'), stand.ask('/livez')]);
-  t.mock.timers.tick(healthTimeoutMs(settings));
+  t.mock.timers.tick(requestTimeoutMs(settings));
   assert.deepEqual(await answers, [
     '503 {"health":"false","reason":"RANGE ERROR:etcdserver: request timed out"}\n',
     '503 [-]serializable_read failed: etcdserver: request timed out\n\n',
