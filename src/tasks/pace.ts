@@ -22,10 +22,10 @@ const sliceMs = 1;
 /** How much longer than its rounds a slice takes that was put aside; caches and clock rates make for a quarter. */
 const putAside = 1.5;
 /**
- * Of the time lately spent, what others take at least when there is company. Seen on two processors: a thirtieth alone, a
- * tenth beside forty puts a second, a quarter and more beside clients that put without pause.
+ * Of the time lately spent, what others take at least when there is company. Seen on two processors: a fiftieth alone, a
+ * tenth beside forty puts a second. Beside clients that put without pause a tenth is not always reached.
  */
-const companyShare = 0.2;
+const companyShare = 0.05;
 /** What a slice still counts for when the next is over: lately means the last twenty or so. */
 const remembered = 0.95;
 

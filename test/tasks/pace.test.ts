@@ -52,20 +52,20 @@ class World implements Surroundings {
 }
 
 test('alone it never rests: neither for slices that are somewhat uneven nor for a mishap now and then', () => {
-  const uneven = [1.4, 1, 1.2, 1, 1.3, 1.4, 1];
-  assert.equal(rests(uneven), '0 0 0 0 0 0 0');
-  assert.equal(rests([1, 4, 1, 1]), '0 0 0 0');
+  const uneven = [1, ...Array.from({ length: 40 }, (_, at) => (at % 8 === 0 ? 1.1 : 1.4))];
+  assert.equal(rests(uneven), uneven.map(() => 0).join(' '));
+  assert.equal(rests([1, 2, 1, 1]), '0 0 0 0');
 });
 
 test('with company it rests for as long as it works, not for as long as it was put aside', () => {
   assert.equal(rests([1, 9, 1, 9, 1, 1]), '0 1 1 1 1 1');
-  assert.equal(rests([1, 2, 2, 2, 2, 2, 2, 2]), '0 0 0 0 0 0 1 1', 'others who take little, but always');
+  assert.equal(rests([1, 2, 2, 2, 2, 2, 2, 2]), '0 0 1 1 1 1 1 1', 'others who take little, but always');
 });
 
 test('when the company has left, the rests end', () => {
-  const slices = rests([1, 9, ...Array.from({ length: 30 }, () => 1)]).split(' ');
+  const slices = rests([1, 9, ...Array.from({ length: 60 }, () => 1)]).split(' ');
   const last = slices.lastIndexOf('1');
-  assert.ok(last > 1 && last < 30, `it rested after slice ${last} for the last time`);
+  assert.ok(last > 1 && last < 60, `it rested after slice ${last} for the last time`);
   assert.ok(slices.slice(1, last).every(rest => rest === '1'));
 });
 
