@@ -4,7 +4,7 @@
  *     job -> as many under way as there are threads | at most `waitingMax` waiting | more: refused
  *
  * The threads are not those of the other tasks: they have stepped back behind everybody else for good
- * (tasks/passwords.ts). Who gives up while waiting costs nothing; a job that has begun is finished.
+ * (tasks/passwords.ts) and rest beside them. Who gives up while waiting costs nothing; a job that has begun is finished.
  */
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
@@ -14,8 +14,11 @@ import { EtcdErrorCode } from '../../wire/errors.js';
 
 /** A processor is left to those who serve. */
 const threadsMax = Math.max(1, Math.min(4, availableParallelism() - 1));
-/** Logins that wait; with one thread the last of them waits for about as long as clients do. */
-const waitingMax = 64;
+/**
+ * Logins that wait. The last of them waits for three or four seconds, and for about ten while others want the processors
+ * and bcrypt rests; clients wait for five to seven, and who gives up makes room.
+ */
+const waitingMax = 32 * threadsMax;
 const idleMs = 10_000;
 /** What bcrypt looks at. */
 const passwordBytesMax = 72;

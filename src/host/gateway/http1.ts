@@ -33,6 +33,9 @@ const headersCheckMs = 1_000;
 /** How long a client may take to read why its head was refused. */
 const lingerTimeoutMs = 1_000;
 
+/** So much of a body is read when its request has been answered; a connection that brings more ends (as Go's does). */
+const unwantedBytesMax = 256 * 1024;
+
 /** What node:http finds wrong with a head, as a status. */
 const refusals: ReadonlyMap<string, string> = new Map([
   ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
@@ -44,7 +47,14 @@ const refusals: ReadonlyMap<string, string> = new Map([
 export function createHttp1(handler: Http1Handler): Server {
   const server = createServer(
     { requestTimeout: 0, headersTimeout: headersTimeoutMs, connectionsCheckingInterval: headersCheckMs },
-    (request, response) => handler.accept(new Http1Exchange(request, response)),
+    (request, response) => {
+      const { socket } = request as { socket: Duplex };
+      if (socket instanceof PacedSocket) {
+        socket.begun(request);
+        response.once('close', () => socket.answered());
+      }
+      handler.accept(new Http1Exchange(request, response));
+    },
   );
   server.on('upgrade', (request: IncomingMessage, duplex: Duplex, head: Buffer) => {
     const socket = socketOf(duplex);
@@ -165,6 +175,7 @@ class Http1Exchange implements Exchange {
     const length: HeaderPair = ['Content-Length', String(Buffer.byteLength(body))];
     this.begin(status, [...headers, length]);
     this.#response.end(body);
+    this.#boundRest();
   }
 
   begin(status: number, headers: readonly HeaderPair[]): void {
@@ -183,6 +194,7 @@ class Http1Exchange implements Exchange {
     this.#response.end();
     if (this.#waiting) this.#request.resume(); // the drain will not be told any more
     this.#waiting = false;
+    this.#boundRest();
   }
 
   abort(): void {
@@ -198,6 +210,17 @@ class Http1Exchange implements Exchange {
     this.#waiting = false;
     this.#request.resume();
     this.#gate.drain();
+  }
+
+  /** The answer is out: nobody wants what is left of the body. */
+  #boundRest(): void {
+    if (this.#gate.complete) return;
+    let leftBytes = unwantedBytesMax;
+    this.#request.on('data', (chunk: Buffer) => {
+      leftBytes -= chunk.length;
+      const { socket } = this.#request as { socket: Duplex };
+      if (leftBytes < 0 && socket instanceof PacedSocket) socket.hangUp(lingerTimeoutMs);
+    });
   }
 
   /** One half is over; when the other is not, the connection has broken. */

@@ -77,6 +77,8 @@ export class Connection {
   readonly #openedMs: number;
   #blockBegunMs = 0;
   #shutdownMs = 0;
+  /** Frames that the peer has sent. */
+  frames = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -291,6 +293,7 @@ export class Connection {
   }
 
   #frame(bytes: Uint8Array, at: number, length: number) {
+    this.frames += 1;
     const type = bytes[at + 3]!;
     const flags = bytes[at + 4]!;
     const streamId = readUint31(bytes, at + 5);

@@ -5,14 +5,22 @@
  *            <------------------------------------------------------
  *
  * node:http parses all that a read brings at once: 64 KiB of pipelined requests are 1,500 of them, and nobody else is
- * served for as long as they take. While pieces wait, nothing is read from the socket.
+ * served for as long as they take. So pieces are small where requests may begin, none is handed on while a few requests
+ * wait for their answers, and a connection that sends without a break gets its share of the loop (loop-share.ts) and no
+ * more. While pieces wait, nothing is read from the socket.
  *
  * Invariant: octets leave in the order in which they came, and the end behind them.
  */
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
+import { LoopShare } from './loop-share.js';
 
-export const pieceBytes = 8 * 1024;
+/** A piece of a request's body, and one that may hold the heads of several requests. */
+const bodyPieceBytes = 8 * 1024;
+export const headPieceBytes = 1024;
+
+/** Requests of one connection that may wait for their answers before the next piece is looked at. */
+const unansweredMax = 8;
 
 export class PacedSocket extends Duplex {
   /** The socket itself: addresses, certificates. */
@@ -22,6 +30,12 @@ export class PacedSocket extends Duplex {
   /** The stream's reader has room. */
   #isWanted = false;
   #yields = false;
+  readonly #share = new LoopShare();
+  /** The request that was read last, and how many have no whole answer. */
+  #request: { readonly complete: boolean } | undefined = undefined;
+  #unanswered = 0;
+  /** Nothing that arrives is read any more. */
+  #deaf = false;
   readonly #onData = (chunk: Buffer): void => {
     this.#waiting = this.#waiting === undefined ? chunk : Buffer.concat([this.#waiting, chunk]);
     this.socket.pause();
@@ -55,6 +69,28 @@ export class PacedSocket extends Duplex {
     return this.socket.bytesWritten;
   }
 
+  /** A request has been read of what was handed on; say when its answer has left. */
+  begun(request: { readonly complete: boolean }): void {
+    this.#request = request;
+    this.#unanswered += 1;
+  }
+
+  answered(): void {
+    this.#unanswered -= 1;
+    this.#handOn();
+  }
+
+  /** Reads no more. What was written leaves, and the other end has `lingerMs` to read it. */
+  hangUp(lingerMs: number): void {
+    if (this.#deaf) return;
+    this.#deaf = true;
+    this.#waiting = undefined;
+    this.socket.pause();
+    this.end();
+    const timeout = setTimeout(() => this.destroy(), lingerMs);
+    this.once('close', () => clearTimeout(timeout));
+  }
+
   setTimeout(timeoutMs: number, listener?: () => void): this {
     if (listener !== undefined) this.once('timeout', listener);
     this.socket.setTimeout(timeoutMs);
@@ -73,6 +109,7 @@ export class PacedSocket extends Duplex {
    * itself: whoever gets it may not listen yet.
    */
   release(): Buffer {
+    this.#deaf = true;
     this.socket.pause();
     this.socket.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose);
     this.socket.off('timeout', this.#onTimeout).off('error', this.#onError).setTimeout(0);
@@ -113,19 +150,29 @@ export class PacedSocket extends Duplex {
   }
 
   #handOn(): void {
-    if (!this.#isWanted || this.#yields) return;
+    if (!this.#isWanted || this.#yields || this.#deaf) return;
     const waiting = this.#waiting;
     if (waiting === undefined) {
       if (this.#atEnd) this.push(null);
       else this.socket.resume();
       return;
     }
-    const hasMore = waiting.length > pieceBytes;
-    this.#waiting = hasMore ? waiting.subarray(pieceBytes) : undefined;
+    const inBody = this.#request?.complete === false;
+    if (!inBody && this.#unanswered >= unansweredMax) return;
+    const pieceBytes = inBody ? bodyPieceBytes : headPieceBytes;
     this.#isWanted = false;
-    this.#yields = hasMore;
-    if (hasMore) setImmediate(() => this.#goOn());
-    this.push(hasMore ? waiting.subarray(0, pieceBytes) : waiting);
+    if (waiting.length <= pieceBytes) {
+      this.#waiting = undefined;
+      this.push(waiting);
+      return;
+    }
+    this.#waiting = waiting.subarray(pieceBytes);
+    this.#yields = true;
+    const beganMs = performance.now();
+    this.push(waiting.subarray(0, pieceBytes));
+    const restMs = this.#share.rest(beganMs, performance.now());
+    if (restMs > 0) setTimeout(() => this.#goOn(), restMs);
+    else setImmediate(() => this.#goOn());
   }
 
   #goOn(): void {

@@ -7,7 +7,8 @@
  * A session reads in the 'data' callback and writes once per tick: whatever its connection has put out until the
  * microtasks run leaves in one write. While the socket does not take what was written, nothing is read from it, so a
  * peer that does not read its answers cannot make more of them. Behind a full chunk it lets the others read first:
- * without that the event loop takes up to 32 of them, two megabytes, from one connection.
+ * without that the event loop takes up to 32 of them, two megabytes, from one connection. Behind the chunks of an upload
+ * it rests (loop-share.ts); calls by the thousand, in small frames, are what the loop is for.
  *
  * Invariants: a session is in `#sessions` from its preface to its socket's 'close'; every socket that was accepted is
  * in `#sockets` until its 'close'.
@@ -18,6 +19,7 @@ import { performance } from 'node:perf_hooks';
 import { Connection, Phase } from './connection.js';
 import { clientPreface } from './frames.js';
 import type { Http2Limits } from './limits.js';
+import { LoopShare } from './loop-share.js';
 import { SegmentPool } from './output.js';
 import { PacedSocket } from './paced-socket.js';
 import type { RequestHead } from './request-head.js';
@@ -39,6 +41,9 @@ export interface Http2ListenerOptions {
 const tickMs = 1_000;
 /** What the event loop reads at once; a chunk that is as large has more behind it. */
 const chunkBytes = 64 * 1024;
+/** Chunks from this size on (what a TLS record brings) that consist of frames of this size are an upload. */
+const bulkChunkBytes = 16 * 1024;
+const bulkFrameBytes = 4 * 1024;
 /** Bytes of segments of either size that are kept for reuse by all connections of the process. */
 const keptSegmentBytes = 4 * 1024 * 1024;
 const pool = new SegmentPool(keptSegmentBytes);
@@ -208,6 +213,7 @@ class Session {
   readonly #written = () => {
     pool.give(this.#writing.shift()!);
   };
+  readonly #share = new LoopShare();
   #ended = false;
   /** The others read first. */
   #yields = false;
@@ -263,12 +269,19 @@ class Session {
   }
 
   #read(chunk: Buffer): void {
-    if (this.connection.phase === Phase.Finished) return;
-    this.connection.receive(chunk);
-    if (chunk.length < chunkBytes || this.#yields) return;
+    const { connection } = this;
+    if (connection.phase === Phase.Finished) return;
+    if (chunk.length < bulkChunkBytes || this.#yields) return connection.receive(chunk);
+    const beganMs = performance.now();
+    const framesBefore = connection.frames;
+    connection.receive(chunk);
+    const isBulk = (connection.frames - framesBefore) * bulkFrameBytes <= chunk.length;
+    if (!isBulk && chunk.length < chunkBytes) return;
     this.#yields = true;
     this.#socket.pause();
-    setImmediate(this.#yielded);
+    const restMs = isBulk ? this.#share.rest(beganMs, performance.now()) : 0;
+    if (restMs > 0) setTimeout(this.#yielded, restMs);
+    else setImmediate(this.#yielded);
   }
 
   #drained(): void {

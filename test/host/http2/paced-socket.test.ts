@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { PacedSocket, pieceBytes } from '../../../src/host/http2/paced-socket.js';
+import { headPieceBytes, PacedSocket } from '../../../src/host/http2/paced-socket.js';
 
 /** A client's socket, and the server's end of it, paced. */
 async function pair(t: TestContext): Promise<[Socket, PacedSocket]> {
@@ -27,7 +27,7 @@ test('octets come in small pieces, in their order, and the end behind them', asy
   paced.on('data', (piece: Buffer) => pieces.push(piece));
   await once(paced, 'end');
   assert.ok(Buffer.concat(pieces).equals(sent));
-  assert.ok(pieces.every(({ length }) => length <= pieceBytes));
+  assert.ok(pieces.every(({ length }) => length <= headPieceBytes));
 });
 
 test('what is written leaves before the socket closes', async t => {
@@ -65,4 +65,51 @@ test('a connection that breaks ends it with the error', async t => {
   const [error] = (await once(paced, 'error')) as [NodeJS.ErrnoException];
   assert.equal(error.code, 'ECONNRESET');
   assert.ok(paced.destroyed && paced.socket.destroyed);
+});
+
+test('while a few requests have no answer, no further piece is handed on, but for their bodies', async t => {
+  const [client, paced] = await pair(t);
+  client.write(Buffer.alloc(100 * headPieceBytes));
+  let pieces = 0;
+  paced.on('data', () => {
+    pieces += 1;
+    paced.begun({ complete: true });
+  });
+  while (pieces < 8) await once(paced, 'data');
+  // A round trip over the same loop: another piece would have come with it.
+  const [other, otherPaced] = await pair(t);
+  otherPaced.pipe(otherPaced);
+  for (let trip = 0; trip < 10; trip++) {
+    other.write('x');
+    await once(other, 'data');
+  }
+  assert.equal(pieces, 8);
+  const next = once(paced, 'data');
+  paced.answered();
+  await next;
+  assert.equal(pieces, 9);
+  paced.removeAllListeners('data');
+  paced.begun({ complete: false });
+  const bytes: Buffer[] = [];
+  paced.on('data', (piece: Buffer) => bytes.push(piece));
+  paced.resume();
+  while (Buffer.concat(bytes).length < 91 * headPieceBytes) await once(paced, 'data');
+  assert.ok(bytes.some(({ length }) => length > headPieceBytes));
+});
+
+test('hanging up reads no more, and lets what was written leave', async t => {
+  const [client, paced] = await pair(t);
+  const answer = randomBytes(100_000);
+  let read = 0;
+  paced.on('data', (piece: Buffer) => {
+    read += piece.length;
+    paced.write(answer);
+    paced.hangUp(1_000_000);
+  });
+  client.write(Buffer.alloc(1_000_000));
+  const parts: Buffer[] = [];
+  for await (const part of client) parts.push(part as Buffer);
+  assert.ok(Buffer.concat(parts).equals(answer));
+  assert.ok(read <= headPieceBytes);
+  paced.destroy();
 });

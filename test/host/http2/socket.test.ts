@@ -69,19 +69,26 @@ class Fixture {
   readonly listener: Http2Listener;
   readonly address: AddressInfo;
   readonly resets: ResetCause[];
-  /** Of requests, in the order in which they were accepted. */
+  /** Of requests, in the order in which they were accepted, and the sockets that they came on. */
   readonly paths: string[];
+  readonly sockets: Socket[];
 
-  private constructor(listener: Http2Listener, address: AddressInfo, resets: ResetCause[], paths: string[]) {
+  private constructor(
+    listener: Http2Listener,
+    address: AddressInfo,
+    heard: { resets: ResetCause[]; paths: string[]; sockets: Socket[] },
+  ) {
     this.listener = listener;
     this.address = address;
-    this.resets = resets;
-    this.paths = paths;
+    this.resets = heard.resets;
+    this.paths = heard.paths;
+    this.sockets = heard.sockets;
   }
 
   static async start(t: TestContext, limits: Partial<Http2Limits> = {}, http = true): Promise<Fixture> {
     const resets: ResetCause[] = [];
     const paths: string[] = [];
+    const sockets: Socket[] = [];
     const httpServer = createServer({ headersTimeout: 100, connectionsCheckingInterval: 20 }, (request, response) => {
       request.on('error', () => {});
       let length = 0;
@@ -92,15 +99,16 @@ class Fixture {
     });
     const listener = new Http2Listener({
       limits: { ...http2LimitsDefault, ...limits },
-      accept: (stream, head) => {
+      accept: (stream, head, socket) => {
         paths.push(head.path);
+        sockets.push(socket);
         return new Echo(stream, head.path, cause => resets.push(cause));
       },
       ...(http ? { httpServer } : {}),
     });
     const address = await listener.listen('127.0.0.1', 0);
     t.after(() => listener.close(0));
-    return new Fixture(listener, address, resets, paths);
+    return new Fixture(listener, address, { resets, paths, sockets });
   }
 
   get origin(): string {
@@ -346,6 +354,44 @@ describe('a peer that sends without end', () => {
     await once(polite, 'data');
     const bytesBefore = fixture.paths.indexOf('/polite') * (flood[0] as Uint8Array).length;
     assert.ok(bytesBefore <= 2 * 64 * 1024, `${bytesBefore} bytes of the other came first`);
+  });
+
+  it('gets its share of the loop for what it uploads, and no more', async t => {
+    const fixture = await Fixture.start(t);
+    const neighbour = fixture.session(t);
+    await exchange(neighbour, '/echo', Buffer.from('x'));
+    const uploader = fixture.socket(t);
+    uploader.write(Buffer.concat([clientPreface, settingsFrame([])]));
+    await once(uploader, 'data');
+    uploader.resume();
+    t.mock.timers.enable({ apis: ['setTimeout'] }); // a rest that has begun does not end by itself
+    const frames = Array.from({ length: 2_000 }, () => dataFrame(1, false, new Uint8Array(16_384)));
+    uploader.write(Buffer.concat([headersFrame(1, false), ...frames]));
+    // A chunk a round would have brought all of it several times over.
+    for (let call = 0; call < 2_500; call++) await exchange(neighbour, '/echo', Buffer.from('x'));
+    const socket = fixture.sockets.find(({ remotePort }) => remotePort === uploader.localPort);
+    const read = (socket as Socket).bytesRead;
+    assert.ok(read < 16_000_000, `${read} bytes were read`);
+    while ((socket as Socket).bytesRead < 32_000_000) {
+      t.mock.timers.tick(100);
+      await exchange(neighbour, '/echo', Buffer.from('x'));
+    }
+  });
+
+  it('is not held up when what it sends are calls', async t => {
+    const fixture = await Fixture.start(t);
+    const caller = fixture.socket(t);
+    caller.write(Buffer.concat([clientPreface, settingsFrame([])]));
+    await once(caller, 'data');
+    caller.resume();
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const calls = Array.from({ length: 10_000 }, (_, at) => [
+      headersFrame(2 * at + 1, false),
+      dataFrame(2 * at + 1, true, new Uint8Array(300)),
+    ]).flat();
+    caller.write(Buffer.concat(calls));
+    const neighbour = fixture.session(t);
+    while (fixture.paths.length < 10_000) await exchange(neighbour, '/echo', Buffer.from('x'));
   });
 });
 
