@@ -24,6 +24,7 @@ import { MetricsListener } from './metrics-listener.js';
 import type { HttpSettings, ListenAddress } from './options.js';
 import { PlainHttp } from './plain-http.js';
 import { memberService } from './router.js';
+import { Sources } from './sources.js';
 import type { TlsFront } from './tls/front.js';
 import type { OpenTls } from './tls/open.js';
 
@@ -145,6 +146,7 @@ export class Endpoint {
       encrypt: front && (socket => front.accept(socket)),
       limits: this.#limits,
       counts: this.#counts,
+      sources: new Sources((source, isHeld) => this.#handle?.port.hold(source, isHeld)),
     });
     try {
       const { address, port } = await listener.listen(this.#host, this.#port);

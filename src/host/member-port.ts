@@ -23,6 +23,7 @@ import {
   FLAG_END,
   FLAG_OF_SERVER,
   FLAG_REQUIRE_LEADER,
+  openAux,
 } from '../transport/envelope.js';
 import { readFanOut } from '../transport/fan-out.js';
 import type { LinkBuffers } from '../transport/layout.js';
@@ -36,7 +37,7 @@ import { PendingTable } from './pending.js';
 
 /** Who waits for the answer of one request. */
 export interface Waiter {
-  /** [0, 255]: its reads take turns with those of other sources; 0 if absent. */
+  /** Of envelope.ts: its reads take turns with those of other sources; 0 if absent. */
   readonly source?: number;
   /** The answer, status OK. `message` is a view that is valid during the call only. */
   reply(message: Uint8Array): void;
@@ -140,7 +141,7 @@ export class MemberPort {
     const requestId = this.#enter(waiter);
     if (requestId === -1) return -1;
     const flags = FLAG_END | openFlags(requireLeader, caller, ofServer);
-    this.#send(EnvelopeKind.Open, method | ((waiter.source ?? 0) << 8), requestId, request, flags, caller);
+    this.#send(EnvelopeKind.Open, openAux(method, waiter.source ?? 0), requestId, request, flags, caller);
     return requestId;
   }
 
@@ -200,6 +201,14 @@ export class MemberPort {
   peerGone(position: number): void {
     this.#sender?.send(EnvelopeKind.Control, ControlNotice.PeerGone, position, EMPTY_BYTES);
     this.#sender?.flush();
+  }
+
+  /**
+   * Reads of a source's calls wait, or go on. A member that starts holds nobody, and nobody needs to tell it: the
+   * connections to the one before it were cut.
+   */
+  hold(source: number, isHeld: boolean): void {
+    this.#send(EnvelopeKind.Control, isHeld ? ControlNotice.Hold : ControlNotice.GoOn, source, EMPTY_BYTES);
   }
 
   /** Handles what the member has sent. Returns true when there may be more. */

@@ -6,6 +6,7 @@
  * member's own calls; snapshots, which are encoded in a thread of their own; and calls that carry a password, which is
  * hashed or compared in another.
  */
+import { SOURCES_HASHED } from '../transport/envelope.js';
 import { EtcdErrorCode, etcdError, GrpcCode } from '../wire/errors.js';
 import { Method, type MethodInfo, MethodKind, methodByPath, unknownMethodText } from '../wire/methods.js';
 import { isConcurrency, openConcurrency } from './api/concurrency.js';
@@ -70,9 +71,10 @@ class UnaryCall implements CallListener, Waiter {
     this.#caller = caller;
   }
 
-  /** The client's end of the connection; those of one machine are even numbers. */
+  /** Of a connection that has none, a hash of the client's end of it; those of one machine are even numbers. */
   get source(): number {
-    return (this.#call.peer.port >> 1) & 0xff;
+    const { source, port } = this.#call.peer;
+    return source ?? (port >> 1) % SOURCES_HASHED;
   }
 
   message(bytes: Uint8Array): void {

@@ -13,6 +13,8 @@ import {
   FLAG_END,
   FLAG_OF_SERVER,
   FLAG_REQUIRE_LEADER,
+  methodOf,
+  sourceOf,
 } from '../transport/envelope.js';
 import { EtcdErrorCode } from '../wire/errors.js';
 import type { Callers } from './callers.js';
@@ -80,7 +82,14 @@ export class HostInbox {
     else if (kind === EnvelopeKind.Credit) streams.credit(id, payload);
     else if (kind === EnvelopeKind.HalfClose) streams.halfClose(id);
     else if (kind === EnvelopeKind.Cancel) this.#cancel(id);
-    else if (kind === EnvelopeKind.Control && aux === ControlNotice.PeerGone) this.#context.peerGone(id);
+    else if (kind === EnvelopeKind.Control) this.#notice(aux, id);
+  }
+
+  #notice(aux: number, id: number): void {
+    const { peerGone, requests } = this.#context;
+    if (aux === ControlNotice.PeerGone) peerGone(id);
+    else if (aux === ControlNotice.Hold) requests.keyReads.hold(id);
+    else if (aux === ControlNotice.GoOn) requests.keyReads.goOn(id);
   }
 
   #identify(aux: number, id: number, payload: Uint8Array, flags: number, mayWait: boolean): void {
@@ -100,7 +109,7 @@ export class HostInbox {
   }
 
   #open(aux: number, id: number, payload: Uint8Array, flags: number, caller: Caller | undefined): void {
-    const method = aux & 0xff;
+    const method = methodOf(aux);
     const { host, open, requests, streams } = this.#context;
     const requiresLeader = (flags & FLAG_REQUIRE_LEADER) !== 0;
     const unary = (flags & FLAG_END) !== 0;
@@ -109,7 +118,7 @@ export class HostInbox {
       host.end(id, EtcdErrorCode.NotSupportedForLearner);
     } else if (requiresLeader && open.raft.leader === NO_MEMBER) host.end(id, EtcdErrorCode.NoLeader);
     else if (!unary) streams.open(method, id, requiresLeader, caller);
-    else requests.open(method, { requestId: id, caller, source: aux >> 8 }, payload, this.#nowMs);
+    else requests.open(method, { requestId: id, caller, source: sourceOf(aux) }, payload, this.#nowMs);
   }
 
   #cancel(id: number): void {

@@ -58,6 +58,7 @@ export class LateCallers {
 
   /** A later record of the host. True: it is about a call that waits, and waits with it. */
   keeps(kind: number, aux: number, id: number, payload: Uint8Array, flags: number): boolean {
+    if (kind === EnvelopeKind.Control) return false; // its id is no call's
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return false;
     if (kind === EnvelopeKind.Cancel) this.#forget(id, waiting);

@@ -12,8 +12,8 @@
  */
 export const EnvelopeKind = {
   /**
-   * A call begins: aux = method number, and above it a byte that tells clients apart; payload = the first request; with
-   * FLAG_END the request stream ends here.
+   * A call begins: aux = method number and source (openAux); payload = the first request; with FLAG_END the request
+   * stream ends here.
    */
   Open: 1,
   /** One more message of a call, from the host (request stream) or from the member (response stream). */
@@ -72,7 +72,33 @@ export const ControlNotice = {
   Members: 3,
   /** member -> host: what gRPC health says of this member: `id` is 1 while it serves, else 0. */
   Serving: 4,
+  /** host -> member: the connection that is source `id` does not take its answers: its reads wait. */
+  Hold: 5,
+  /** host -> member: it takes them again, or is gone. */
+  GoOn: 6,
 } as const;
+
+/**
+ * A source says whose call it is: that of one open connection, or of all whose hash it is. [0, SOURCES_HASHED) are
+ * hashes, 0 also for who has none; [SOURCES_HASHED, SOURCES_MAX) are connections.
+ */
+export const SOURCES_HASHED = 256;
+export const SOURCES_MAX = 1024;
+
+const methodBits = 6;
+
+/** The aux of an Open. */
+export function openAux(method: number, source: number): number {
+  return method | (source << methodBits);
+}
+
+export function methodOf(aux: number): number {
+  return aux & ((1 << methodBits) - 1);
+}
+
+export function sourceOf(aux: number): number {
+  return aux >> methodBits;
+}
 
 /** Flags are six bits wide: [0, 0x3f]. */
 export const FLAGS_MAX = 0x3f;

@@ -5,7 +5,7 @@ import { LateCallers } from '../../src/member/late-callers.js';
 import type { Caller } from '../../src/transport/caller.js';
 import { EnvelopeKind } from '../../src/transport/envelope.js';
 
-const { Open, Message, HalfClose, Cancel } = EnvelopeKind;
+const { Open, Message, HalfClose, Cancel, Control } = EnvelopeKind;
 const token = (text: string): Caller => ({ kind: 'token', text, revision: 0 });
 const timeoutMs = 7_000;
 
@@ -35,6 +35,7 @@ test('what follows a call that waits goes on behind it; a cancelled one is forgo
   assert.equal(late.keeps(Message, 0, 1, Buffer.from('more'), 0), true);
   assert.equal(late.keeps(HalfClose, 0, 1, Buffer.from(''), 0), true);
   assert.equal(late.keeps(Message, 0, 3, Buffer.from('another'), 0), false);
+  assert.equal(late.keeps(Control, 2, 1, Buffer.from(''), 0), false, 'a notice about something else that is number 1');
   assert.deepEqual(released(late, 10, 1_000), []);
   assert.deepEqual(released(late, 11, 1_000), [`${Open}/5 #1 one 9`, `${Message}/0 #1 more 0`, `${HalfClose}/0 #1  0`]);
   assert.equal(late.keeps(Message, 0, 1, Buffer.from('more'), 0), false);

@@ -45,6 +45,8 @@ export interface Peer {
   /** Address and port of the client's end of the connection. */
   readonly address: string;
   readonly port: number;
+  /** What tells the connection apart from all others that are open; undefined: nothing does. */
+  readonly source?: number | undefined;
   /** Common name of the client's certificate; undefined on connections without one. */
   readonly commonName: string | undefined;
 }

@@ -12,6 +12,16 @@ import { Deadlines } from './deadlines.js';
 import { HeldBytes } from './held-bytes.js';
 import { acceptCall, type CallContext, type Client, type PlainAcceptor } from './server-call.js';
 
+/** Numbers for connections, and word of those that do not take their answers. */
+export interface ConnectionSources {
+  /** A number for a new connection; undefined: none is free. */
+  take(): number | undefined;
+  /** The connection is gone. */
+  give(source: number): void;
+  /** See Http2Limits.crowdedFromBytes. */
+  crowded(source: number, isCrowded: boolean): void;
+}
+
 export interface GrpcListenerOptions {
   readonly service: Service;
   /** Serves HTTP/1 on the same port; undefined: such connections are closed. */
@@ -23,6 +33,8 @@ export interface GrpcListenerOptions {
   readonly limits?: Partial<Http2Limits>;
   /** Where calls are counted; default: for nobody. */
   readonly counts?: GrpcCounts;
+  /** Default: connections have no numbers. */
+  readonly sources?: ConnectionSources;
   /** Takes accepted connections first, to encrypt them, and hands them on by `attach`. */
   readonly encrypt?: ((socket: Socket) => void) | undefined;
 }
@@ -61,10 +73,14 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     acceptPlain: options.acceptPlain,
     counts: options.counts ?? new GrpcCounts(),
   };
+  const { sources } = options;
+  const commonNames = new WeakMap<Socket, string>();
   const clients = new WeakMap<Socket, Client>();
-  const meet = (socket: Socket, commonName: string | undefined): Client => {
-    const peer = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0, commonName };
-    const client = { peer, held: new HeldBytes() };
+  const meet = (socket: Socket): Client => {
+    const source = sources?.take();
+    if (source !== undefined) socket.once('close', () => sources?.give(source));
+    const { remoteAddress: address = '', remotePort: port = 0 } = socket;
+    const client = { peer: { address, port, source, commonName: commonNames.get(socket) }, held: new HeldBytes() };
     clients.set(socket, client);
     return client;
   };
@@ -73,15 +89,19 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     httpServer: options.httpServer,
     encrypt: options.encrypt,
     accept: (stream, head, socket) => {
-      const receiver = acceptCall(context, stream, head, clients.get(socket) ?? meet(socket, undefined));
+      const receiver = acceptCall(context, stream, head, clients.get(socket) ?? meet(socket));
       deadlines.run();
       return receiver;
+    },
+    crowded: (socket, isCrowded) => {
+      const source = clients.get(socket)?.peer.source;
+      if (source !== undefined) sources?.crowded(source, isCrowded);
     },
   });
   return {
     listen: (host, port) => listener.listen(host, port),
     attach: (socket, protocol, commonName) => {
-      meet(socket, commonName);
+      if (commonName !== undefined) commonNames.set(socket, commonName);
       listener.attach(socket, protocol);
     },
     close: graceMs => listener.close(graceMs),

@@ -32,7 +32,7 @@ import { Keepalive } from './keepalive.js';
 import type { Http2Limits } from './limits.js';
 import { OutputBuffer, type Segment, type SegmentPool } from './output.js';
 import type { RequestHead } from './request-head.js';
-import { SendSide, type SharedUnsent } from './send-side.js';
+import { type SendOptions, SendSide } from './send-side.js';
 import { ownSettings, settingError } from './settings.js';
 import type { Stream, StreamReceiver } from './stream.js';
 import { StreamTable } from './stream-table.js';
@@ -40,13 +40,10 @@ import { StreamTable } from './stream-table.js';
 export const Phase = { Preface: 0, Settings: 1, Open: 2, Draining: 3, Finished: 4 } as const;
 export type Phase = (typeof Phase)[keyof typeof Phase];
 
-export interface ConnectionOptions {
-  readonly limits: Http2Limits;
+export interface ConnectionOptions extends SendOptions {
   /** Monotonic milliseconds. */
   readonly clock: () => number;
   readonly pool: SegmentPool;
-  /** Response bytes that wait on all connections together. */
-  readonly shared: SharedUnsent;
   /** Decides who answers a request; called for each one, before any of its data. */
   readonly accept: (stream: Stream, head: RequestHead) => StreamReceiver;
   /** Output appeared, or the connection finished: someone should call `takeOutput` soon. Once until that call. */
@@ -101,7 +98,7 @@ export class Connection {
       fail: (code, text) => this.fail(code, text),
       touch: () => this.#touch(),
     });
-    this.#send = new SendSide(this.#output, options.limits, options.shared, stream => this.#streams.localEnd(stream));
+    this.#send = new SendSide(this.#output, options, stream => this.#streams.localEnd(stream));
     this.#streams.send = this.#send;
     frames.sendSettings(this.#output, ownSettings(options.limits));
     const widerBytes = options.limits.connectionWindowBytes - frames.windowBytesDefault;

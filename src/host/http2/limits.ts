@@ -33,6 +33,12 @@ export interface Http2Limits {
   /** The same for all connections together; one that has no more than its share unsent is left alone. */
   readonly sharedUnsentBytesMax: number;
   readonly unsentShareBytes: number;
+  /**
+   * Unsent bytes of whole answers on one connection above which it says that it is crowded, and below which it says
+   * that it no longer is: who answers may wait meanwhile. Streams that go on do not count: they have waits of their own.
+   */
+  readonly crowdedFromBytes: number;
+  readonly crowdedUntilBytes: number;
   /** A connection with more than this unsent ends when none of it could be sent for so long. */
   readonly stalledBytesMax: number;
   readonly stalledTimeoutMs: number;
@@ -89,6 +95,8 @@ export const http2LimitsDefault: Http2Limits = {
   connectionUnsentBytesMax: 256 * mib,
   sharedUnsentBytesMax: 1024 * mib,
   unsentShareBytes: 16 * mib,
+  crowdedFromBytes: 2 * mib,
+  crowdedUntilBytes: 1 * mib,
   stalledBytesMax: 64 * mib,
   stalledTimeoutMs: 30_000,
   outputBytesMax: 1 * mib,

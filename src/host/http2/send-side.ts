@@ -9,7 +9,8 @@
  * `outputBytesMax`, and a small one beside it waits for one frame, not for megabytes.
  *
  * Invariants: bytes sent on a stream never exceed its window nor the connection's (RFC 9113 §6.9.1); header blocks are
- * encoded when they are written, in that order; `unsentBytes` is the sum of the streams' `queuedBytes`.
+ * encoded when they are written, in that order; `unsentBytes` is the sum of the streams' `queuedBytes`, and that of
+ * streams which wait for nothing but their end is the measure of crowding: a connection without streams is not crowded.
  */
 import { assert } from '../../base/assert.js';
 import {
@@ -32,6 +33,15 @@ export interface SharedUnsent {
   bytes: number;
 }
 
+/** What a connection's options say of its sending half. */
+export interface SendOptions {
+  readonly limits: Http2Limits;
+  /** Response bytes that wait on all connections together. */
+  readonly shared: SharedUnsent;
+  /** Many bytes of answers wait for the peer to take them; then, no longer so many. */
+  readonly crowded: (isCrowded: boolean) => void;
+}
+
 /** Told when a stream's last frame has been written. */
 export type LocalEndListener = (stream: Stream) => void;
 
@@ -42,10 +52,14 @@ export class SendSide {
   readonly #output: OutputBuffer;
   readonly #limits: Http2Limits;
   readonly #shared: SharedUnsent;
+  readonly #crowded: (isCrowded: boolean) => void;
   readonly #localEnd: LocalEndListener;
   #roundFirst: Stream | undefined = undefined;
   #roundLast: Stream | undefined = undefined;
   #pumping = false;
+  /** Bytes queued on streams whose trailers wait behind them. */
+  #answerBytes = 0;
+  #isCrowded = false;
   /** Since when nothing moves, and how far things had come; -1: they move. */
   #stalledSinceMs = -1;
   #dataFramesThen = 0;
@@ -64,10 +78,11 @@ export class SendSide {
   dataFrames = 0;
   headerBlocks = 0;
 
-  constructor(output: OutputBuffer, limits: Http2Limits, shared: SharedUnsent, localEnd: LocalEndListener) {
+  constructor(output: OutputBuffer, options: SendOptions, localEnd: LocalEndListener) {
     this.#output = output;
-    this.#limits = limits;
-    this.#shared = shared;
+    this.#limits = options.limits;
+    this.#shared = options.shared;
+    this.#crowded = options.crowded;
     this.#localEnd = localEnd;
   }
 
@@ -129,11 +144,13 @@ export class SendSide {
       return;
     }
     stream.trailers = trailers;
+    this.#countAnswer(stream.queuedBytes);
   }
 
   /** Forgets what a stream still had to send: it is gone. */
   drop(stream: Stream): void {
     this.#count(-stream.queuedBytes);
+    if (stream.trailers !== undefined) this.#countAnswer(-stream.queuedBytes);
     stream.queuedBytes = 0;
     stream.queue = [];
     stream.queueFirst = 0;
@@ -184,6 +201,7 @@ export class SendSide {
     this.#copyQueued(stream, this.#output.bytes, to, length);
     stream.queuedBytes -= length;
     this.#count(-length);
+    if (stream.trailers !== undefined) this.#countAnswer(-length);
     this.#spent(stream, length);
     if (stream.queuedBytes > 0) {
       this.#join(stream);
@@ -243,6 +261,17 @@ export class SendSide {
   #count(bytes: number): void {
     this.unsentBytes += bytes;
     this.#shared.bytes += bytes;
+  }
+
+  /** Says it once when one of the marks is passed. */
+  #countAnswer(bytes: number): void {
+    this.#answerBytes += bytes;
+    const { crowdedFromBytes, crowdedUntilBytes } = this.#limits;
+    const isCrowded =
+      this.#answerBytes > crowdedFromBytes || (this.#isCrowded && this.#answerBytes > crowdedUntilBytes);
+    if (isCrowded === this.#isCrowded) return;
+    this.#isCrowded = isCrowded;
+    this.#crowded(isCrowded);
   }
 
   #join(stream: Stream): void {

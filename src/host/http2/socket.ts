@@ -30,6 +30,8 @@ export interface Http2ListenerOptions {
   readonly limits: Http2Limits;
   /** Called for every request with the socket that it came on. */
   readonly accept: (stream: Stream, head: RequestHead, socket: Socket) => StreamReceiver;
+  /** See SendOptions; what it said last of a connection that has ended is false. */
+  readonly crowded?: ((socket: Socket, isCrowded: boolean) => void) | undefined;
   /** Serves connections that do not begin with the HTTP/2 preface; undefined: they are closed. */
   readonly httpServer?: HttpServer | undefined;
   /** Takes accepted connections first, to encrypt them, and hands them on by `attach`. */
@@ -230,6 +232,7 @@ class Session {
       clock: () => performance.now(),
       pool,
       shared,
+      crowded: isCrowded => options.crowded?.(socket, isCrowded),
       accept: (stream, head) => options.accept(stream, head, socket),
       wake,
     });

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { ErrorCode } from '../../../src/host/http2/error-codes.js';
 import { readUint31 } from '../../../src/host/http2/frames.js';
+import type { Stream } from '../../../src/host/http2/stream.js';
 import {
   dataFrame,
   endTrailers,
@@ -15,6 +16,7 @@ import {
   headersFrame,
   okHeaders,
   Peer,
+  rstStreamFrame,
   Setting,
   settingsFrame,
   settingsOf,
@@ -235,4 +237,56 @@ it('bounds what all streams of a connection leave unread', () => {
   );
   assert.equal(peer.connection.unsentBytes, 120_000);
   assert.equal(peer.connection.streams, 3);
+});
+
+const marks = { crowdedFromBytes: 100_000, crowdedUntilBytes: 50_000 };
+
+/** A peer without windows, and so many requests that wait for their answers. */
+function crowdedPeer(requests: number): Peer {
+  const peer = Peer.open(marks, [[Setting.InitialWindowSize, 0]]);
+  for (let at = 0; at < requests; at += 1) peer.send(headersFrame(2 * at + 1, true));
+  return peer;
+}
+
+const answer = ({ stream }: { stream: Stream }): void =>
+  stream.respond(okHeaders, nothing, new Uint8Array(40_000), endTrailers, false);
+
+it('says once that its answers are not taken, and once that they are', () => {
+  const peer = crowdedPeer(5);
+  const said = peer.requests.map(request => {
+    answer(request);
+    return [...peer.crowded];
+  });
+  assert.deepEqual(said, [[], [], [true], [true], [true]]);
+  const steps = Array.from({ length: 10 }, () => {
+    peer.send(windowUpdateFrame(0, 20_000), settingsFrame([[Setting.InitialWindowSize, 40_000]]));
+    return peer.crowded.length;
+  });
+  // 200,000 bytes in steps of 20,000 behind a first one of 85,535: at the fifth no more than the lower mark is left.
+  assert.deepEqual(steps, [1, 1, 1, 1, 2, 2, 2, 2, 2, 2]);
+  assert.deepEqual(peer.crowded, [true, false]);
+  assert.equal(peer.connection.unsentBytes, 0);
+});
+
+it('is no longer crowded when its client gives the answers up, or is gone', () => {
+  const givenUp = crowdedPeer(3);
+  givenUp.requests.forEach(answer);
+  givenUp.send(rstStreamFrame(1, ErrorCode.Cancel));
+  assert.deepEqual(givenUp.crowded, [true]);
+  givenUp.send(rstStreamFrame(3, ErrorCode.Cancel));
+  assert.deepEqual(givenUp.crowded, [true, false]);
+  const gone = crowdedPeer(3);
+  gone.requests.forEach(answer);
+  gone.connection.abort();
+  assert.deepEqual(gone.crowded, [true, false]);
+});
+
+it('is not crowded by streams that go on: they have a wait of their own', () => {
+  const peer = crowdedPeer(1);
+  const { stream } = peer.request;
+  stream.sendHeaders(okHeaders, false);
+  stream.sendData(nothing, new Uint8Array(150_000), false);
+  assert.deepEqual(peer.crowded, []);
+  stream.end(endTrailers);
+  assert.deepEqual(peer.crowded, [true]);
 });

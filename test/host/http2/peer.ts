@@ -105,6 +105,8 @@ export class Peer {
   readonly decoder = new Decoder(4_096);
   nowMs = 1_000;
   wakes = 0;
+  /** What the connection said of crowding, in order. */
+  readonly crowded: boolean[] = [];
   /** What a new request does at once. */
   onRequest: ((request: Request) => void) | undefined = undefined;
   readonly #pool = new SegmentPool(2 ** 19);
@@ -121,6 +123,7 @@ export class Peer {
       pool: this.#pool,
       shared,
       accept,
+      crowded: isCrowded => this.crowded.push(isCrowded),
       wake: () => {
         this.wakes += 1;
       },
