@@ -1,8 +1,8 @@
 /**
  * bcrypt, which takes a tenth of a second by design.
  *
- * The thread steps back behind those that serve, and beside them it rests for as long as it works (pace.ts): a login is
- * to be slow for whoever logs in, and for nobody else. Its hashes are in the form that etcd writes (`$2a$`).
+ * The thread steps back behind those that serve, and while they do it rests for as long as it works (pace.ts): a login
+ * is to be slow for whoever logs in, and for nobody else. Its hashes are in the form that etcd writes (`$2a$`).
  */
 import { getPriority, setPriority } from 'node:os';
 import { compareSync, genSaltSync, hashSync } from 'bcryptjs';
@@ -24,15 +24,17 @@ const thread: Surroundings = {
 };
 
 /** The bcrypt text of a password. */
-export function hashPassword({ password, cost }: HashPasswordTask, surroundings = thread): string {
+export function hashPassword({ password, cost, rests }: HashPasswordTask, surroundings = thread): string {
   const salt = genSaltSync(cost).replace(/^\$2b\$/, '$2a$');
-  return paced(() => hashSync(password, salt), surroundings);
+  const hash = (): string => hashSync(password, salt);
+  return rests ? paced(hash, surroundings) : hash();
 }
 
 /** Whether this is the password; a text that is no bcrypt text is nobody's. */
-export function comparePassword({ password, hash }: ComparePasswordTask, surroundings = thread): boolean {
+export function comparePassword({ password, hash, rests }: ComparePasswordTask, surroundings = thread): boolean {
+  const compare = (): boolean => compareSync(password, hash);
   try {
-    return paced(() => compareSync(password, hash), surroundings);
+    return rests ? paced(compare, surroundings) : compare();
   } catch {
     return false;
   }

@@ -119,10 +119,14 @@ export interface HashPasswordTask {
   readonly password: string;
   /** The logarithm of the rounds, 4 to 31. */
   readonly cost: number;
+  /** Others are being served: it rests for as long as it works. */
+  readonly rests: boolean;
 }
 
 /** Whether a password is the one that a bcrypt text was made of. */
 export interface ComparePasswordTask {
   readonly password: string;
   readonly hash: string;
+  /** Others are being served: it rests for as long as it works. */
+  readonly rests: boolean;
 }

@@ -1,47 +1,22 @@
 /**
- * The pace of bcrypt, by scripted clocks: it rests for as long as it works when it has company, and never alone. This
+ * The pace of bcrypt, by scripted clocks: it rests for as long as it works when it is told to, and never else. This
  * file's thread steps back as that of the tasks does, for the module of the tasks has it do so.
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { hashSync } from 'bcryptjs';
-import { Pace, paced, type Surroundings } from '../../src/tasks/pace.js';
+import { paced, type Surroundings } from '../../src/tasks/pace.js';
 import { comparePassword, hashPassword } from '../../src/tasks/passwords.js';
 
-/** The slices of a computation whose rounds take a quarter of a millisecond: how long each took, and the rest after it. */
-function rests(tookMs: readonly number[]): string {
-  let nowMs = 5_000;
-  const pace = new Pace(nowMs);
-  return tookMs
-    .map(slice => {
-      // Three rounds are quick, and the fourth is put aside for what is missing.
-      for (let round = 0; round < 3; round++) {
-        nowMs += 0.25;
-        assert.equal(pace.restMsAfterRound(nowMs), 0, 'a slice is not over');
-      }
-      nowMs += slice - 0.75;
-      const restMs = pace.restMsAfterRound(nowMs);
-      nowMs += restMs;
-      if (restMs > 0) pace.goOn(nowMs);
-      return restMs;
-    })
-    .join(' ');
-}
-
-/** A world in which time goes on by a quarter of a millisecond with each look; every so often others have the processor. */
+/** A world in which time goes on by a quarter of a millisecond with each look. */
 class World implements Surroundings {
   looks = 0;
   readonly rested: number[] = [];
   #ms = 0;
-  readonly #othersMs: number;
-
-  constructor(othersMs: number) {
-    this.#othersMs = othersMs;
-  }
 
   nowMs = (): number => {
     this.looks += 1;
-    this.#ms += this.looks % 6 === 0 ? 0.25 + this.#othersMs : 0.25;
+    this.#ms += 0.25;
     return this.#ms;
   };
 
@@ -51,27 +26,10 @@ class World implements Surroundings {
   };
 }
 
-test('alone it never rests: neither for slices that are somewhat uneven nor for a mishap now and then', () => {
-  const uneven = [1, ...Array.from({ length: 40 }, (_, at) => (at % 8 === 0 ? 1.1 : 1.4))];
-  assert.equal(rests(uneven), uneven.map(() => 0).join(' '));
-  assert.equal(rests([1, 2, 1, 1]), '0 0 0 0');
-});
-
-test('with company it rests for as long as it works, not for as long as it was put aside', () => {
-  assert.equal(rests([1, 9, 1, 9, 1, 1]), '0 1 1 1 1 1');
-  assert.equal(rests([1, 2, 2, 2, 2, 2, 2, 2]), '0 0 1 1 1 1 1 1', 'others who take little, but always');
-});
-
-test('when the company has left, the rests end', () => {
-  const slices = rests([1, 9, ...Array.from({ length: 60 }, () => 1)]).split(' ');
-  const last = slices.lastIndexOf('1');
-  assert.ok(last > 1 && last < 60, `it rested after slice ${last} for the last time`);
-  assert.ok(slices.slice(1, last).every(rest => rest === '1'));
-});
-
-test('a computation begins without a past: what its rounds take is what the quickest slice has shown', () => {
-  assert.equal(rests([9, 9, 9]), '0 0 0', 'slow rounds, as far as it can know');
-  assert.equal(rests([9, 1, 9]), '0 0 1');
+test('a millisecond of rest follows on each of work', () => {
+  const world = new World();
+  paced(() => Array.from({ length: 20 }, () => Date.now()), world);
+  assert.deepEqual(world.rested, [1, 1, 1, 1, 1]);
 });
 
 /** The process's clock, in other hands for the length of a test. */
@@ -86,7 +44,7 @@ function foreignClock(context: TestContext): () => number {
 
 test('the clock that a job asks says the time, and is put back', context => {
   const clock = foreignClock(context);
-  const world = new World(9);
+  const world = new World();
   const said = paced(() => {
     assert.notEqual(Date.now, clock);
     return Array.from({ length: 20 }, () => Date.now());
@@ -98,7 +56,7 @@ test('the clock that a job asks says the time, and is put back', context => {
 
 test('the clock is put back after a job that throws, in its rounds or in a rest', context => {
   const clock = foreignClock(context);
-  const world = new World(9);
+  const world = new World();
   assert.throws(() => paced(() => assert.fail('the job'), world), /the job/);
   assert.equal(Date.now, clock);
   const rest = (): void => assert.fail('the rest');
@@ -111,31 +69,22 @@ test('bcrypt asks the time after each round, so it rests; what it finds is the s
   const cost = 6;
   const hash = hashSync('secret', cost);
   const clock = foreignClock(context);
-  for (const { othersMs, restsMin, restsMax } of [
-    { othersMs: 0, restsMin: 0, restsMax: 0 },
-    { othersMs: 9, restsMin: 8, restsMax: 2 ** cost },
-  ]) {
+  for (const rests of [true, false]) {
     const counted = <Value>(job: (world: World) => Value): Value => {
-      const world = new World(othersMs);
+      const world = new World();
       const value = job(world);
-      assert.ok(world.looks >= 2 ** cost, `the time was asked ${world.looks} times`);
-      const { length } = world.rested;
-      assert.ok(length >= restsMin && length <= restsMax, `${length} rests beside others' ${othersMs} ms`);
+      assert.equal(world.rested.length >= 2 ** cost / 5, rests, `${world.rested.length} rests, ${world.looks} looks`);
+      assert.equal(world.rested.length > 0, rests);
       assert.equal(Date.now, clock);
       return value;
     };
-    assert.equal(
-      counted(world => comparePassword({ password: 'secret', hash }, world)),
-      true,
-    );
-    assert.equal(
-      counted(world => comparePassword({ password: 'Secret', hash }, world)),
-      false,
-    );
-    const made = counted(world => hashPassword({ password: 'ß', cost }, world));
+    const right = counted(world => comparePassword({ password: 'secret', hash, rests }, world));
+    const wrong = counted(world => comparePassword({ password: 'Secret', hash, rests }, world));
+    assert.deepEqual([right, wrong], [true, false]);
+    const made = counted(world => hashPassword({ password: 'ß', cost, rests }, world));
     assert.match(made, /^\$2a\$06\$/);
-    assert.equal(comparePassword({ password: 'ß', hash: made }), true, 'in the thread’s own surroundings');
+    assert.equal(comparePassword({ password: 'ß', hash: made, rests }), true, 'in the thread’s own surroundings');
   }
-  assert.equal(comparePassword({ password: 'secret', hash: `$2x${hash.slice(3)}` }), false);
+  assert.equal(comparePassword({ password: 'secret', hash: `$2x${hash.slice(3)}`, rests: true }), false);
   assert.equal(Date.now, clock);
 });

@@ -4,7 +4,7 @@
  *     job -> as many under way as there are threads | at most `waitingMax` waiting | more: refused
  *
  * The threads are not those of the other tasks: they have stepped back behind everybody else for good
- * (tasks/passwords.ts) and rest beside them. Who gives up while waiting costs nothing; a job that has begun is finished.
+ * (tasks/passwords.ts) and rest while those are busy. Who gives up while waiting costs nothing; a job that has begun is finished.
  */
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
@@ -20,6 +20,10 @@ const threadsMax = Math.max(1, Math.min(4, availableParallelism() - 1));
  */
 const waitingMax = 32 * threadsMax;
 const idleMs = 10_000;
+/** Of its time, what the main thread takes at least when it serves others: 0.01 to 0.03 are the logins themselves. */
+const servingShare = 0.08;
+/** A shorter look tells nothing. */
+const lookMsMin = 50;
 /** What bcrypt looks at. */
 const passwordBytesMax = 72;
 
@@ -71,21 +75,33 @@ export class Gate {
   }
 }
 
+let lookedAt = performance.eventLoopUtilization();
+let wasServing = false;
+
+/** Whether this thread serves others than those who log in, by what it did since the job before. */
+function isServing(): boolean {
+  const { active, idle, utilization } = performance.eventLoopUtilization(lookedAt);
+  if (active + idle < lookMsMin) return wasServing;
+  lookedAt = performance.eventLoopUtilization();
+  wasServing = utilization > servingShare;
+  return wasServing;
+}
+
 const gate = new Gate(threadsMax, waitingMax);
 let pool: Promise<Piscina> | undefined;
 
 /** The bcrypt text of a password, in base64 as etcd's requests carry it. Rejects with EtcdError. */
 export async function hashPassword(password: string, cost: number, signal?: AbortSignal): Promise<string> {
   if (Buffer.byteLength(password) > passwordBytesMax) throw tableError(EtcdErrorCode.PasswordTooLong);
-  const task: HashPasswordTask = { password, cost };
-  const hash = (await gate.run(() => run('hashPassword', task), signal)) as string;
+  const task = (): HashPasswordTask => ({ password, cost, rests: isServing() });
+  const hash = (await gate.run(() => run('hashPassword', task()), signal)) as string;
   return Buffer.from(hash).toString('base64');
 }
 
 /** Whether a password belongs to a bcrypt text. Rejects with EtcdError. */
 export async function comparePassword(password: string, hash: string, signal?: AbortSignal): Promise<boolean> {
-  const task: ComparePasswordTask = { password, hash };
-  return (await gate.run(() => run('comparePassword', task), signal)) as boolean;
+  const task = (): ComparePasswordTask => ({ password, hash, rests: isServing() });
+  return (await gate.run(() => run('comparePassword', task()), signal)) as boolean;
 }
 
 async function run(name: string, task: HashPasswordTask | ComparePasswordTask): Promise<unknown> {
