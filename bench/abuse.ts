@@ -1,18 +1,19 @@
 /**
- * What an attack costs the client beside it: its p99 while the attack goes on, over its p99 in the quiet before.
+ * What an attack costs the client beside it: its p99 while the attack goes on, over its p99 in the quiet before, and over
+ * its p99 beside a process that attacks nobody.
  *
  *   node dist/bench/abuse.js --rounds 3 --seconds 1 --only reset
  *
- *   --rounds N      how often quiet and attack take turns; all rounds of an attack count together   (default 3)
- *   --seconds N     measured time of each                                                           (default 1)
+ *   --rounds N      how often quiet, busy and attack take turns; all rounds of an attack count together   (default 3)
+ *   --seconds N     measured time of each                                                                 (default 1)
  *   --only REGEXP   attacks whose name matches
- *   --nice N        how far the attacker's process stands back                                      (default 19)
+ *   --nice N        how far the attacker's process stands back                                            (default 19)
  *
  * The attack is carried out again and again, one at a time, by a process of its own; the good client makes its calls one
  * after the other on four loops. Attackers have machines of their own: here they share two processors with the server
- * and the good client, so they get what those leave (`--nice 0`: as much as those). What it costs to be near somebody
- * busy is measured first, with neighbours that attack nobody: one only burns a processor, one puts as fast as it can,
- * one reads large values and takes every one.
+ * and the good client, so they get what those leave (`--nice 0`: as much as those). What that alone costs is measured in
+ * each round: `busy` is a process that only burns a processor, as far back. Among the names are neighbours too: one that
+ * puts as fast as it can, one that reads large values and takes every one.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,20 +28,21 @@ import { encodeMessage } from '../test/support/messages.js';
 
 interface Doing {
   readonly name: string;
-  run(endpoint: string, tlsEndpoint: string): Promise<unknown>;
+  run(endpoint: string, tlsEndpoint: string, hasty: boolean): Promise<unknown>;
 }
 
 const put = encodeMessage('PutRequest', { key: Buffer.from('neighbour'), value: Buffer.alloc(200) });
 const large = encodeMessage('RangeRequest', { key: largeKey });
 
-/** An attacker's start and its end are not measured. */
-const settleMs = 300;
+/** What another process leaves behind is not measured. */
+const settleMs = 200;
+
+const busy: Doing = { name: 'busy', run: async () => burn() };
 
 /** What those do who attack nobody. */
 const neighbours: readonly Doing[] = [
-  { name: 'neighbour: burns a processor', run: async () => burn() },
-  { name: 'neighbour: puts, 100 at a time', run: endpoint => busy(endpoint, 100, 'Put', put) },
-  { name: 'neighbour: reads large values', run: endpoint => busy(endpoint, 4, 'Range', large) },
+  { name: 'neighbour: puts, 100 at a time', run: endpoint => callAlways(endpoint, 100, 'Put', put) },
+  { name: 'neighbour: reads large values', run: endpoint => callAlways(endpoint, 4, 'Range', large) },
 ];
 const all: readonly Doing[] = [...neighbours, ...quickAttacks, ...slowAttacks];
 
@@ -67,46 +69,56 @@ async function main(): Promise<void> {
     heard = new Histogram();
   };
   await measure(new Histogram());
-  process.stdout.write('quiet p99 ms   under attack   ratio   calls   failed   attack\n');
-  let within = 0;
+  process.stdout.write('p99 ms: quiet   busy   attack   : quiet   : busy   calls   failed   attack\n');
+  const within = { quiet: 0, busy: 0 };
   for (const name of names) {
-    const quiet = new Histogram();
-    const under = new Histogram();
+    const seen = { quiet: new Histogram(), busy: new Histogram(), attack: new Histogram() };
     for (let round = 0; round < Number(values.rounds); round++) {
-      await measure(quiet);
-      const attacker = startAttacker(name, values.nice, [stage.endpoint, stage.tlsEndpoint]);
-      await delay(settleMs);
-      await measure(under);
-      attacker.kill('SIGKILL');
-      await once(attacker, 'close');
-      await delay(settleMs);
+      await measure(seen.quiet);
+      for (const [doing, into] of [
+        [busy.name, seen.busy],
+        [name, seen.attack],
+      ] as const) {
+        const other = await startOther(doing, values.nice, [stage.endpoint, stage.tlsEndpoint]);
+        await measure(into);
+        other.kill('SIGKILL');
+        await once(other, 'close');
+        await delay(settleMs);
+      }
     }
-    const ratio = under.quantile(0.99) / quiet.quantile(0.99);
-    if (ratio <= 2) within += 1;
+    const p99 = { quiet: 0, busy: 0, attack: 0 };
+    for (const kind of ['quiet', 'busy', 'attack'] as const) p99[kind] = seen[kind].quantile(0.99);
+    for (const kind of ['quiet', 'busy'] as const) if (p99.attack <= 2 * p99[kind]) within[kind] += 1;
     const cells = [
-      quiet.quantile(0.99).toFixed(2).padStart(12),
-      under.quantile(0.99).toFixed(2).padStart(14),
-      ratio.toFixed(2).padStart(7),
-      String(under.count).padStart(7),
+      p99.quiet.toFixed(2).padStart(13),
+      p99.busy.toFixed(2).padStart(6),
+      p99.attack.toFixed(2).padStart(8),
+      (p99.attack / p99.quiet).toFixed(2).padStart(9),
+      (p99.attack / p99.busy).toFixed(2).padStart(8),
+      String(seen.attack.count).padStart(7),
       String(good.failures.length).padStart(8),
     ];
     process.stdout.write(`${cells.join(' ')}   ${name}\n`);
   }
-  process.stdout.write(`${within} of ${names.length} within twice the quiet p99\n`);
+  process.stdout.write(`of ${names.length}, within twice the p99 of quiet: ${within.quiet}, of busy: ${within.busy}\n`);
   await good.stop();
   await stage.end();
 }
 
-function startAttacker(name: string, nice: string, endpoints: readonly string[]): ChildProcess {
+/** Starts the process that does this; resolves when it begins. */
+async function startOther(name: string, nice: string, endpoints: readonly string[]): Promise<ChildProcess> {
   const program = fileURLToPath(import.meta.url);
   const command = [process.execPath, program, '--attack', name, '--endpoints', endpoints.join(',')];
-  return spawn('nice', ['-n', nice, ...command], { stdio: 'inherit' });
+  const other = spawn('nice', ['-n', nice, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(other.stdout, 'data');
+  return other;
 }
 
 /** One attack after the other, until killed. */
 async function carryOut(name: string, [endpoint = '', tlsEndpoint = '']: readonly string[]): Promise<void> {
-  const doing = all.find(one => one.name === name);
-  while (doing !== undefined) await doing.run(endpoint, tlsEndpoint);
+  const doing = [busy, ...all].find(one => one.name === name);
+  process.stdout.write('begins\n');
+  while (doing !== undefined) await doing.run(endpoint, tlsEndpoint, true);
 }
 
 function burn(): never {
@@ -114,7 +126,7 @@ function burn(): never {
 }
 
 /** So many calls at a time, each followed by the next, for ever. */
-async function busy(endpoint: string, loops: number, method: string, message: Uint8Array): Promise<void> {
+async function callAlways(endpoint: string, loops: number, method: string, message: Uint8Array): Promise<void> {
   const client = await GrpcClient.connect(endpoint);
   const loop = async (): Promise<void> => {
     for (;;) await client.unary(`/etcdserverpb.KV/${method}`, message);

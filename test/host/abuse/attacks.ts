@@ -31,8 +31,8 @@ export interface Attack {
   readonly ends: string;
   /** The most that the server's heap and buffers may grow meanwhile, in bytes; 128 MiB if absent. */
   readonly growthBytesMax?: number;
-  /** Carries it out, against the one or the other endpoint, and returns its story. */
-  run(endpoint: string, tlsEndpoint: string): Promise<string>;
+  /** Carries it out, against the one or the other endpoint, and returns its story; `hasty`: goes on to the next soon. */
+  run(endpoint: string, tlsEndpoint: string, hasty?: boolean): Promise<string>;
 }
 
 const mib = 1024 * 1024;
@@ -219,13 +219,14 @@ const piles: readonly Attack[] = [
 /** How often an attacker asks for a large value, and how often it could have been answered when it leaves. */
 const asks = 400;
 const othersTurns = 150;
+const othersTurnsHasty = 5;
 
 /**
  * Asks for a large value again and again and takes none of the replies, or (with a window) not even what says so. By the
  * time it leaves, another client has waited for its turn so often that as many replies could have been made.
  */
 function askingForLarge(name: string, windowBytes: number): Attack {
-  const run = async (endpoint: string): Promise<string> => {
+  const run = async (endpoint: string, _tlsEndpoint: string, hasty = false): Promise<string> => {
     const attacker = await Attacker.http2(endpoint, [[Setting.InitialWindowSize, windowBytes]]);
     attacker.write(windowUpdateFrame(0, 2 ** 31 - 1 - 65_535));
     if (windowBytes > 0) attacker.socket.pause();
@@ -240,7 +241,7 @@ function askingForLarge(name: string, windowBytes: number): Attack {
       );
     }
     const other = await Attacker.http2(endpoint);
-    for (let turn = 0; turn < othersTurns; turn++) {
+    for (let turn = 0; turn < (hasty ? othersTurnsHasty : othersTurns); turn++) {
       other.request(idOf(turn), range, encodeMessage('RangeRequest', { key: goodKey }));
       await other.endOf(idOf(turn));
     }
