@@ -177,6 +177,7 @@ test('what makes no sense is refused with the way out', () => {
   assert.throws(() => plan('put', '--key-size', '8'), /--key-size is a number from 16 on/);
   assert.throws(() => plan('range', '--consistency', 'x'), /--consistency is l or s/);
   assert.throws(() => plan('txn-put', '--txn-ops', '3', '--key-space-size', '2'), /--txn-ops/);
+  assert.throws(() => plan('put', '--val-size', '16384'), /--val-size: requests of up to 16384 bytes/);
   assert.throws(() => plan('watch', '--watched-key-total', '7'), /--watched-key-total must divide/);
   assert.deepEqual(plan('put', '--svg', 'x').clients, [1, 10, 100, 1000]);
   assert.equal(plan('watch-latency').ratePerSecond, 100);

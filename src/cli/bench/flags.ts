@@ -28,7 +28,7 @@ export const benchUsage = [
   '  --total N                 so many calls instead of a time',
   '  --rate N                  at most so many calls (watch: puts) a second',
   '  --key-size BYTES          put, range, txn-*: default 16, the least',
-  '  --val-size BYTES          default 256',
+  '  --val-size BYTES          default 256; requests of up to 16 KiB are sent',
   '  --key-space-size N        keys (default 100000)',
   '  --sequential-keys         one after the other instead of in no order',
   '  --consistency l|s         range, txn-mixed: linearizable (default) or serializable',
@@ -104,6 +104,10 @@ export interface BenchPlan {
 }
 
 const clientsMax = 100_000;
+/** The load generator sends a request in one frame, and of that size everyone takes them (RFC 9113 §4.2). */
+const requestBytesMax = 16_384;
+/** What a key and its value may have around them in a transaction. */
+const operationBytes = 64;
 
 /** Throws StartError for what makes no sense. */
 export function planOf(values: Values, positionals: readonly string[]): BenchPlan {
@@ -147,6 +151,11 @@ export function planOf(values: Values, positionals: readonly string[]): BenchPla
   };
   if (plan.txnOps > plan.keySpace)
     throw new StartError('--txn-ops: a transaction puts a key once; enlarge --key-space-size');
+  if (plan.txnOps * (plan.keyBytes + plan.valueBytes + operationBytes) > requestBytesMax) {
+    throw new StartError(
+      `--val-size: requests of up to ${requestBytesMax} bytes are sent, keys and --txn-ops included`,
+    );
+  }
   if ((plan.streams * plan.watchersPerStream) % plan.watchedKeys !== 0) {
     throw new StartError('--watched-key-total must divide the number of watchers (--streams times --watch-per-stream)');
   }
