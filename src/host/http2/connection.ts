@@ -77,8 +77,9 @@ export class Connection {
   readonly #openedMs: number;
   #blockBegunMs = 0;
   #shutdownMs = 0;
-  /** Frames that the peer has sent. */
+  /** Frames that the peer has sent, and requests to their end. */
   frames = 0;
+  requests = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -299,6 +300,7 @@ export class Connection {
     const streamId = readUint31(bytes, at + 5);
     const from = at + frameHeaderBytes;
     const to = from + length;
+    if ((flags & Flag.EndStream) !== 0 && type <= FrameType.Headers) this.requests += 1;
     const collecting = this.#blocks.collectingStreamId;
     if (collecting !== 0 && (type !== FrameType.Continuation || streamId !== collecting)) {
       return this.fail(ErrorCode.ProtocolError, 'a frame inside a header block');

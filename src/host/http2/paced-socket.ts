@@ -19,6 +19,9 @@ import { LoopShare } from './loop-share.js';
 const bodyPieceBytes = 8 * 1024;
 export const headPieceBytes = 1024;
 
+/** Who sends without a break gets an eighth of the loop: parsing is dear. */
+const restRatio = 7;
+
 /** Requests of one connection that may wait for their answers before the next piece is looked at. */
 const unansweredMax = 8;
 
@@ -30,7 +33,7 @@ export class PacedSocket extends Duplex {
   /** The stream's reader has room. */
   #isWanted = false;
   #yields = false;
-  readonly #share = new LoopShare();
+  readonly #share = new LoopShare(restRatio);
   /** The request that was read last, and how many have no whole answer. */
   #request: { readonly complete: boolean } | undefined = undefined;
   #unanswered = 0;

@@ -8,7 +8,7 @@
  * microtasks run leaves in one write. While the socket does not take what was written, nothing is read from it, so a
  * peer that does not read its answers cannot make more of them. Behind a full chunk it lets the others read first:
  * without that the event loop takes up to 32 of them, two megabytes, from one connection. Behind the chunks of an upload
- * it rests (loop-share.ts); calls by the thousand, in small frames, are what the loop is for.
+ * it rests (loop-share.ts); calls, by the thousand or large, are what the loop is for.
  *
  * Invariants: a session is in `#sessions` from its preface to its socket's 'close'; every socket that was accepted is
  * in `#sockets` until its 'close'.
@@ -41,9 +41,13 @@ export interface Http2ListenerOptions {
 const tickMs = 1_000;
 /** What the event loop reads at once; a chunk that is as large has more behind it. */
 const chunkBytes = 64 * 1024;
-/** Chunks from this size on (what a TLS record brings) that consist of frames of this size are an upload. */
+/** Chunks from this size on (what a TLS record brings), of frames of this size, that end no request are an upload. */
 const bulkChunkBytes = 16 * 1024;
 const bulkFrameBytes = 4 * 1024;
+/** An upload gets a quarter of the loop. */
+const restRatio = 3;
+/** What a chunk of it costs at most; when it took longer, somebody else had the processor. */
+const bulkWorkMsMax = 0.25;
 /** Bytes of segments of either size that are kept for reuse by all connections of the process. */
 const keptSegmentBytes = 4 * 1024 * 1024;
 const pool = new SegmentPool(keptSegmentBytes);
@@ -213,7 +217,7 @@ class Session {
   readonly #written = () => {
     pool.give(this.#writing.shift()!);
   };
-  readonly #share = new LoopShare();
+  readonly #share = new LoopShare(restRatio);
   #ended = false;
   /** The others read first. */
   #yields = false;
@@ -273,13 +277,14 @@ class Session {
     if (connection.phase === Phase.Finished) return;
     if (chunk.length < bulkChunkBytes || this.#yields) return connection.receive(chunk);
     const beganMs = performance.now();
-    const framesBefore = connection.frames;
+    const { frames, requests } = connection;
     connection.receive(chunk);
-    const isBulk = (connection.frames - framesBefore) * bulkFrameBytes <= chunk.length;
+    const isBulk = connection.requests === requests && (connection.frames - frames) * bulkFrameBytes <= chunk.length;
     if (!isBulk && chunk.length < chunkBytes) return;
     this.#yields = true;
     this.#socket.pause();
-    const restMs = isBulk ? this.#share.rest(beganMs, performance.now()) : 0;
+    const endedMs = performance.now();
+    const restMs = isBulk ? this.#share.rest(Math.max(beganMs, endedMs - bulkWorkMsMax), endedMs) : 0;
     if (restMs > 0) setTimeout(this.#yielded, restMs);
     else setImmediate(this.#yielded);
   }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LoopShare } from '../../../src/host/http2/loop-share.js';
 
-test('work is paid for with seven times as much rest, in whole milliseconds or more', () => {
-  const share = new LoopShare();
+test('work is paid for with so many times as much rest, in whole milliseconds or more', () => {
+  const share = new LoopShare(7);
   const stretches = [
     // [began, ended] -> rest
     [100, 100.1, 0],
@@ -22,7 +22,7 @@ test('work is paid for with seven times as much rest, in whole milliseconds or m
 });
 
 test('time does not go back', () => {
-  const share = new LoopShare();
+  const share = new LoopShare(7);
   share.rest(100, 101);
   assert.throws(() => share.rest(100.5, 102), /time goes on/);
 });
