@@ -4,7 +4,8 @@
  *     job -> as many under way as there are threads | at most `waitingMax` waiting | more: refused
  *
  * The threads are not those of the other tasks: they have stepped back behind everybody else for good
- * (tasks/passwords.ts) and rest while those are busy. Who gives up while waiting costs nothing; a job that has begun is finished.
+ * (tasks/passwords.ts) and rest while those are busy. Who gives up while waiting costs nothing; a job that has begun is
+ * finished.
  */
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
