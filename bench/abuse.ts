@@ -13,10 +13,12 @@
  * after the other on four loops. Attackers have machines of their own: here they share two processors with the server
  * and the good client, so they get what those leave (`--nice 0`: as much as those). What that alone costs is measured in
  * each round: `busy` is a process that only burns a processor, as far back. Among the names are neighbours too: one that
- * puts as fast as it can, one that reads large values and takes every one.
+ * puts as fast as it can, one that reads large values and takes every one, and one that the server never hears of: it
+ * sends megabytes to itself over loopback, which keeps the kernel busy that all share.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -42,6 +44,7 @@ const busy: Doing = { name: 'busy', run: async () => burn() };
 /** What those do who attack nobody. */
 const neighbours: readonly Doing[] = [
   { name: 'neighbour: puts, 100 at a time', run: endpoint => callAlways(endpoint, 100, 'Put', put) },
+  { name: 'neighbour: sends megabytes to itself', run: () => sendToItself() },
   { name: 'neighbour: reads large values', run: endpoint => callAlways(endpoint, 4, 'Range', large) },
 ];
 const all: readonly Doing[] = [...neighbours, ...quickAttacks, ...slowAttacks];
@@ -119,6 +122,15 @@ async function carryOut(name: string, [endpoint = '', tlsEndpoint = '']: readonl
   const doing = [busy, ...all].find(one => one.name === name);
   process.stdout.write('begins\n');
   while (doing !== undefined) await doing.run(endpoint, tlsEndpoint, true);
+}
+
+/** What is sent is read and forgotten, as much as the kernel takes. */
+async function sendToItself(): Promise<never> {
+  const server = createServer(socket => socket.resume());
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const megabyte = Buffer.alloc(1024 * 1024);
+  for (;;) if (!client.write(megabyte)) await once(client, 'drain');
 }
 
 function burn(): never {

@@ -112,7 +112,6 @@ export class PacedSocket extends Duplex {
    * itself: whoever gets it may not listen yet.
    */
   release(): Buffer {
-    this.#deaf = true;
     this.socket.pause();
     this.socket.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose);
     this.socket.off('timeout', this.#onTimeout).off('error', this.#onError).setTimeout(0);
