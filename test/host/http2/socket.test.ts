@@ -333,6 +333,16 @@ it('a peer that attacks loses its connection, and its neighbours lose nothing', 
   assert.equal(fixture.listener.handlers, 0);
 });
 
+/** The head of a POST that a peer writes by hand. */
+function postHead(streamId: number, path: string, endStream: boolean): Uint8Array {
+  return headersFrame(streamId, endStream, [
+    [':method', 'POST'],
+    [':scheme', 'http'],
+    [':path', path],
+    [':authority', 'localhost'],
+  ]);
+}
+
 describe('a peer that sends without end', () => {
   it('is read by the chunk, and others between', async t => {
     const fixture = await Fixture.start(t);
@@ -341,18 +351,11 @@ describe('a peer that sends without end', () => {
       socket.write(Buffer.concat([clientPreface, settingsFrame([])]));
       await once(socket, 'data');
     }
-    const request = (streamId: number, path: string): Uint8Array =>
-      headersFrame(streamId, true, [
-        [':method', 'POST'],
-        [':scheme', 'http'],
-        [':path', path],
-        [':authority', 'localhost'],
-      ]);
-    const flood = Array.from({ length: 20_000 }, (_, at) => request(2 * at + 1, '/greedy'));
+    const flood = Array.from({ length: 20_000 }, (_, at) => postHead(2 * at + 1, '/greedy', true));
     greedy.write(Buffer.concat(flood));
     greedy.resume();
     // All of both is in the kernel before the server reads the first octet.
-    polite.write(request(1, '/polite'));
+    polite.write(postHead(1, '/polite', true));
     await once(polite, 'data');
     const bytesBefore = fixture.paths.indexOf('/polite') * (flood[0] as Uint8Array).length;
     assert.ok(bytesBefore <= 2 * 64 * 1024, `${bytesBefore} bytes of the other came first`);
@@ -365,14 +368,8 @@ describe('a peer that sends without end', () => {
     await once(uploader, 'data');
     uploader.resume();
     t.mock.timers.enable({ apis: ['setTimeout'] }); // a rest that has begun does not end by itself
-    const head = headersFrame(1, false, [
-      [':method', 'POST'],
-      [':scheme', 'http'],
-      [':path', '/costly'],
-      [':authority', 'localhost'],
-    ]);
     const frames = Array.from({ length: 1_000 }, () => dataFrame(1, false, new Uint8Array(16_384)));
-    uploader.write(Buffer.concat([head, ...frames]));
+    uploader.write(Buffer.concat([postHead(1, '/costly', false), ...frames]));
     // A chunk a round would have brought all of it several times over.
     for (let round = 0; round < 2_000; round++) await nextRound();
     const socket = fixture.sockets[0] as Socket;
