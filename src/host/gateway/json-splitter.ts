@@ -2,7 +2,9 @@
  * Splits a body into the JSON objects that stand in it one behind the other, as its bytes arrive.
  *
  *     whole in the chunk -> handed on where it lies
- *     cut by the chunk   -> collected, up to `bytesMax`
+ *     cut by the chunk   -> collected in blocks, up to `bytesMax`, and put together when it is whole
+ *
+ * What is never whole costs hardly more memory than it has bytes: it is garbage, which keeps the collector busy.
  *
  * It also bounds what reading an object may cost, for that holds up everybody: its length, and its marks, which are the
  * brackets, colons and commas outside strings. 32768 marks are four thousand puts in one transaction, or some
@@ -11,6 +13,8 @@
  * It only finds where an object ends: it counts brackets outside strings. Whether the object is JSON is its reader's
  * business. Structural characters are ASCII, so UTF-8 needs no decoding for that.
  */
+import { concatBytes, EMPTY_BYTES } from '../../base/bytes.js';
+
 export interface ObjectSink {
   /** An object, valid during the call. False: read no further. */
   onObject(bytes: Uint8Array): boolean;
@@ -22,7 +26,8 @@ export interface ObjectSink {
   onOther(character: string): void;
 }
 
-const nothing = new Uint8Array(0);
+/** Many small parts share a block of up to this size. */
+const blockBytesMax = 16 * 1024;
 const quote = 0x22;
 const backslash = 0x5c;
 const comma = 0x2c;
@@ -31,8 +36,11 @@ const marksMax = 32_768;
 
 export class JsonSplitter {
   readonly #bytesMax: number;
-  /** The object as far as it has arrived, when a chunk cut it. */
-  #held: Uint8Array = nothing;
+  /** The object as far as it has arrived, when a chunk cut it: full blocks, and the last one. */
+  #held: Uint8Array[] = [];
+  #last: Uint8Array = EMPTY_BYTES;
+  /** How much of the last block is full. */
+  #lastLength = 0;
   #heldLength = 0;
   #depth = 0;
   /** Brackets, colons and commas of the object so far. */
@@ -118,21 +126,26 @@ export class JsonSplitter {
   #whole(rest: Uint8Array): Uint8Array {
     if (this.#heldLength === 0) return rest;
     this.#hold(rest);
-    const whole = this.#held.subarray(0, this.#heldLength);
-    this.#held = nothing;
+    const whole = concatBytes(...this.#held, this.#last.subarray(0, this.#lastLength));
+    this.#held = [];
+    this.#last = EMPTY_BYTES;
+    this.#lastLength = 0;
     this.#heldLength = 0;
     return whole;
   }
 
   #hold(part: Uint8Array): void {
-    const length = this.#heldLength + part.length;
-    if (length > this.#held.length) {
-      const grown = new Uint8Array(Math.min(this.#bytesMax, Math.max(length, 2 * this.#held.length)));
-      grown.set(this.#held.subarray(0, this.#heldLength));
-      this.#held = grown;
-    }
-    this.#held.set(part, this.#heldLength);
-    this.#heldLength = length;
+    const fitting = part.subarray(0, this.#last.length - this.#lastLength);
+    this.#last.set(fitting, this.#lastLength);
+    this.#lastLength += fitting.length;
+    this.#heldLength += fitting.length;
+    if (fitting.length === part.length) return;
+    const rest = part.subarray(fitting.length);
+    this.#held.push(this.#last);
+    this.#last = new Uint8Array(Math.max(rest.length, Math.min(this.#heldLength, blockBytesMax)));
+    this.#last.set(rest);
+    this.#lastLength = rest.length;
+    this.#heldLength += rest.length;
   }
 }
 

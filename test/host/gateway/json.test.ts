@@ -269,6 +269,16 @@ describe('objects out of a body', () => {
     }
   });
 
+  it('holds an unfinished one in as much memory as it has bytes', () => {
+    const piece = Buffer.allocUnsafeSlow(8 * 1024).fill('x');
+    const splitter = new JsonSplitter(8_000_000);
+    splitter.read(bytes('{"a":"'), new Sink());
+    const before = process.memoryUsage().arrayBuffers;
+    for (let at = 0; at < 500; at++) splitter.read(piece, new Sink());
+    const grownBytes = process.memoryUsage().arrayBuffers - before;
+    assert.ok(grownBytes < 500 * piece.length + 32 * 1024, `${grownBytes} bytes, garbage included`);
+  });
+
   it('stops at anything else, and at an object that is too long', () => {
     const other = new Sink();
     new JsonSplitter(100).read(bytes('{} 5 {}'), other);
