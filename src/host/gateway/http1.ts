@@ -3,7 +3,8 @@
  *
  * A connection is handed over by whoever listens; this server never listens itself. While a client does not read its
  * answer, nothing more is read of its body. Bodies have no time limit here, because a stream's may last for ever: who
- * reads them sets one (exchange.ts).
+ * reads them sets one (exchange.ts). An answer that is out before much of the body is in ends the connection: the rest
+ * is not read.
  *
  * An Upgrade request that is not for us (h2c, or a websocket where there is none) is served as if it had not asked for
  * one, as RFC 9110 §7.8 has it. node:http has let go of the connection by then, so the connection is begun anew with
@@ -36,6 +37,8 @@ const lingerTimeoutMs = 1_000;
 /** So much of a body is read when its request has been answered; a connection that brings more ends (as Go's does). */
 const unwantedBytesMax = 256 * 1024;
 
+const lastHeader: HeaderPair = ['Connection', 'close'];
+
 /** What node:http finds wrong with a head, as a status. */
 const refusals: ReadonlyMap<string, string> = new Map([
   ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
@@ -50,7 +53,7 @@ export function createHttp1(handler: Http1Handler): Server {
     (request, response) => {
       const { socket } = request as { socket: Duplex };
       if (socket instanceof PacedSocket) {
-        socket.begun(request);
+        socket.begun(request, announcedBytes(request));
         response.once('close', () => socket.answered());
       }
       handler.accept(new Http1Exchange(request, response));
@@ -115,6 +118,8 @@ class Http1Exchange implements Exchange {
   #added: readonly HeaderPair[] = [];
   #headers: readonly HeaderPair[] | undefined = undefined;
   #waiting = false;
+  /** Of the body. */
+  #readBytes = 0;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.#request = request;
@@ -163,7 +168,10 @@ class Http1Exchange implements Exchange {
   read(listener: BodyListener): void {
     this.#gate.read(listener);
     if (this.#gate.complete) return;
-    this.#request.on('data', (chunk: Buffer) => this.#gate.data(chunk));
+    this.#request.on('data', (chunk: Buffer) => {
+      this.#readBytes += chunk.length;
+      this.#gate.data(chunk);
+    });
     this.#request.on('end', () => this.#gate.end());
   }
 
@@ -173,9 +181,11 @@ class Http1Exchange implements Exchange {
 
   respond(status: number, headers: readonly HeaderPair[], body: string): void {
     const length: HeaderPair = ['Content-Length', String(Buffer.byteLength(body))];
-    this.begin(status, [...headers, length]);
+    const isLast = !this.#gate.complete && announcedBytes(this.#request) - this.#readBytes > unwantedBytesMax;
+    if (isLast) this.#deafen();
+    this.begin(status, [...headers, length, ...(isLast ? [lastHeader] : [])]);
     this.#response.end(body);
-    this.#boundRest();
+    if (!isLast) this.#boundRest();
   }
 
   begin(status: number, headers: readonly HeaderPair[]): void {
@@ -218,9 +228,15 @@ class Http1Exchange implements Exchange {
     let leftBytes = unwantedBytesMax;
     this.#request.on('data', (chunk: Buffer) => {
       leftBytes -= chunk.length;
-      const { socket } = this.#request as { socket: Duplex };
-      if (leftBytes < 0 && socket instanceof PacedSocket) socket.hangUp(lingerTimeoutMs);
+      if (leftBytes >= 0) return;
+      this.#deafen();
+      this.#request.socket.destroySoon();
     });
+  }
+
+  #deafen(): void {
+    const { socket } = this.#request as { socket: Duplex };
+    if (socket instanceof PacedSocket) socket.deafen(lingerTimeoutMs);
   }
 
   /** One half is over; when the other is not, the connection has broken. */
@@ -232,9 +248,12 @@ class Http1Exchange implements Exchange {
 }
 
 function hasBody(request: IncomingMessage): boolean {
-  const { headers } = request;
-  if (headers['transfer-encoding'] !== undefined) return true;
-  return headers['content-length'] !== undefined && Number(headers['content-length']) > 0;
+  return request.headers['transfer-encoding'] !== undefined || announcedBytes(request) > 0;
+}
+
+/** How much the body is said to have; 0 also when it is not said. */
+function announcedBytes({ headers }: IncomingMessage): number {
+  return Number(headers['content-length'] ?? 0);
 }
 
 function ignore(): void {}

@@ -29,9 +29,10 @@ export function acceptWebsocket(
     server = new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, maxPayload });
     servers.set(maxPayload, server);
   }
-  server.handleUpgrade(request, socket, head, connection =>
-    accept(new WebsocketExchange(connection, request, peerOf(socket))),
-  );
+  server.handleUpgrade(request, socket, head, connection => {
+    accept(new WebsocketExchange(connection, request, peerOf(socket)));
+    socket.resume(); // it came paused (paced-socket.ts)
+  });
 }
 
 class WebsocketExchange implements Exchange {

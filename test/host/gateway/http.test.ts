@@ -327,6 +327,22 @@ describe('the gateway’s calls', () => {
     polite.destroy();
   });
 
+  it('are served one at a time on a connection, as Go’s server does it', async () => {
+    await begin();
+    const [hasty, polite] = await twoConnections();
+    const never = JSON.stringify({ key: base64('never') });
+    const range = `POST /v3/kv/range HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${never.length}\r\n\r\n${never}`;
+    hasty.write(`${range}${range}`);
+    for (let turn = 0; turn < 10; turn++) {
+      polite.write(putOf('y'));
+      await once(polite, 'data');
+    }
+    assert.equal(stage.calls.filter(({ peer }) => peer.port === hasty.localPort).length, 2); // one of `twoConnections`
+    hasty.destroy();
+    polite.destroy();
+    await stage.hears('cancel client');
+  });
+
   it('leave the connection fit for the next request', async () => {
     await begin({ receiveBytesMax: 1_000 });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -346,11 +362,25 @@ describe('the gateway’s calls', () => {
     agent.destroy();
   });
 
+  it('end the connection at once when a body is said to be long that nobody wants', async () => {
+    await begin({ receiveBytesMax: 1_000 });
+    const [client] = await twoConnections();
+    let text = '';
+    client.on('data', (part: Buffer) => {
+      text += part.toString();
+    });
+    client.write('POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n');
+    await once(client, 'end');
+    assert.match(text, /^HTTP\/1\.1 404 .*\r\nConnection: close\r\n/s);
+    client.destroy();
+  });
+
   it('end the connection when the rest of a body that nobody wants is long', async () => {
     await begin({ receiveBytesMax: 1_000 });
     const [client] = await twoConnections();
     const body = `{"value":"${'a'.repeat(50_000_000)}"}`;
-    client.write(`POST /v3/kv/put HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    const chunk = `${body.length.toString(16)}\r\n${body}`;
+    client.write(`POST /v3/kv/put HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}`);
     let text = '';
     client.on('data', (part: Buffer) => {
       text += part.toString();

@@ -67,44 +67,105 @@ test('a connection that breaks ends it with the error', async t => {
   assert.ok(paced.destroyed && paced.socket.destroyed);
 });
 
-test('while a few requests have no answer, no further piece is handed on, but for their bodies', async t => {
+test('while a few requests of odd pieces have no answer, no further piece comes; bodies come in larger ones', async t => {
   const [client, paced] = await pair(t);
   client.write(Buffer.alloc(100 * headPieceBytes));
   let pieces = 0;
   paced.on('data', () => {
     pieces += 1;
-    paced.begun({ complete: true });
+    paced.begun({ complete: true }, 0);
   });
   while (pieces < 8) await once(paced, 'data');
-  // A round trip over the same loop: another piece would have come with it.
-  const [other, otherPaced] = await pair(t);
-  otherPaced.pipe(otherPaced);
-  for (let trip = 0; trip < 10; trip++) {
-    other.write('x');
-    await once(other, 'data');
-  }
+  await roundTrips(t);
   assert.equal(pieces, 8);
   const next = once(paced, 'data');
   paced.answered();
   await next;
   assert.equal(pieces, 9);
   paced.removeAllListeners('data');
-  paced.begun({ complete: false });
+  paced.begun({ complete: false }, 0);
   const bytes: Buffer[] = [];
   paced.on('data', (piece: Buffer) => bytes.push(piece));
-  paced.resume();
+  paced.answered();
+  paced.answered();
   while (Buffer.concat(bytes).length < 91 * headPieceBytes) await once(paced, 'data');
   assert.ok(bytes.some(({ length }) => length > headPieceBytes));
 });
 
-test('hanging up reads no more, and lets what was written leave', async t => {
+/** Round trips of another connection over the same loop: whatever one socket was about to hand on has come. */
+async function roundTrips(t: TestContext): Promise<void> {
+  const [other, otherPaced] = await pair(t);
+  otherPaced.pipe(otherPaced);
+  for (let trip = 0; trip < 10; trip++) {
+    other.write('x');
+    await once(other, 'data');
+  }
+}
+
+test('a request behind another is handed on when that has its answer', async t => {
+  const [client, paced] = await pair(t);
+  const heads = Array.from({ length: 3 }, (_, at) => `GET /${at} HTTP/1.1\r\nHost: a\r\n\r\n`);
+  const pieces: string[] = [];
+  paced.on('data', (piece: Buffer) => {
+    pieces.push(piece.toString());
+    paced.begun({ complete: true }, 0);
+  });
+  client.write(heads.join(''));
+  await roundTrips(t);
+  assert.deepEqual(pieces, heads.slice(0, 1));
+  paced.answered();
+  await roundTrips(t);
+  assert.deepEqual(pieces, heads.slice(0, 2));
+  client.end(); // whoever goes is heard of, and needs no further answer
+  await once(paced, 'end');
+  assert.equal(pieces.length, 2);
+});
+
+test('a body comes with its head, and what is behind it as a piece of its own', async t => {
+  const [client, paced] = await pair(t);
+  const head = 'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n';
+  const chunks = '1\r\nx\r\n0\r\n\r\n';
+  const bodies: { complete: boolean }[] = [];
+  const turns: string[][] = [];
+  paced.on('data', (piece: Buffer) => {
+    if (piece.toString() === chunks) {
+      bodies.at(-1)!.complete = true;
+      paced.answered();
+      turns.at(-1)!.push('body');
+      return;
+    }
+    assert.equal(piece.toString(), head);
+    const turn = ['head'];
+    turns.push(turn);
+    setImmediate(() => turn.push('next turn'));
+    bodies.push({ complete: false });
+    paced.begun(bodies.at(-1)!, 0);
+  });
+  client.end((head + chunks).repeat(3));
+  await once(paced, 'end');
+  await new Promise(resolve => setImmediate(resolve));
+  assert.deepEqual(turns, new Array(3).fill(['head', 'body', 'next turn']));
+});
+
+test('a socket that was given back is resumed by nobody but its owner', async t => {
+  const [client, paced] = await pair(t);
+  paced.once('data', () => paced.release());
+  client.write('x');
+  await once(paced, 'data');
+  paced.resume();
+  await roundTrips(t);
+  assert.ok(paced.socket.isPaused());
+});
+
+test('a deaf socket reads no more, and lets what was written leave', async t => {
   const [client, paced] = await pair(t);
   const answer = randomBytes(100_000);
   let read = 0;
   paced.on('data', (piece: Buffer) => {
     read += piece.length;
     paced.write(answer);
-    paced.hangUp(1_000_000);
+    paced.deafen(1_000_000);
+    paced.destroySoon();
   });
   client.write(Buffer.alloc(1_000_000));
   const parts: Buffer[] = [];
