@@ -79,6 +79,8 @@ const deafReceiver: StreamReceiver = {
   onEnd() {},
   onReset() {},
   onWritable() {},
+  heldBytes: 0,
+  missingBytes: 0,
 };
 
 class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
@@ -174,6 +176,14 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
 
   onWritable(): void {
     if (this.#state === CallState.Running) this.#listener?.drain?.();
+  }
+
+  get heldBytes(): number {
+    return this.#reader.heldBytes;
+  }
+
+  get missingBytes(): number {
+    return this.#reader.missingBytes;
   }
 
   // What the bytes bring (MessageSink). -------------------------------------------------------------------------------

@@ -11,8 +11,11 @@
 export interface Http2Limits {
   /** Largest frame payload that we accept: our SETTINGS_MAX_FRAME_SIZE (16,384 to 16,777,215). */
   readonly frameBytesMax: number;
-  /** Bytes a peer may send ahead on one stream: our SETTINGS_INITIAL_WINDOW_SIZE. */
+  /** Bytes a peer may send ahead on one stream: our SETTINGS_INITIAL_WINDOW_SIZE. See receive-windows.ts. */
   readonly streamWindowBytes: number;
+  /** Streams of a connection that may go beyond it at a time, and what they may hold together unless it is only one. */
+  readonly wideStreamsMax: number;
+  readonly wideBytesMax: number;
   /** Bytes a peer may send ahead on a connection (at least 65,535, RFC 9113 §6.9.2). */
   readonly connectionWindowBytes: number;
   /** Size of the table that the peer's header encoder may use: our SETTINGS_HEADER_TABLE_SIZE. */
@@ -83,7 +86,9 @@ const mib = 1024 * kib;
 
 export const http2LimitsDefault: Http2Limits = {
   frameBytesMax: 16 * kib,
-  streamWindowBytes: 1 * mib,
+  streamWindowBytes: 65_535,
+  wideStreamsMax: 32,
+  wideBytesMax: 32 * mib,
   connectionWindowBytes: 16 * mib,
   headerTableBytes: 4 * kib,
   headerListBytesMax: 16 * kib,

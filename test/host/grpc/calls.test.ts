@@ -80,7 +80,7 @@ class Server {
         return heard;
       },
     };
-    const from = { peer: { address: '192.0.2.1', port: 4_711, commonName: undefined }, held: new HeldBytes() };
+    const from = { peer: { address: '192.0.2.1', port: 4_711, commonName: undefined }, held: new HeldBytes(1_000) };
     this.peer = new Peer(limits, (stream, head) => acceptCall(context, stream, head, from));
     this.peer.shakeHands(settings);
   }

@@ -59,6 +59,9 @@ export class Request implements StreamReceiver {
   trailers: readonly HeaderField[] = [];
   resets: { cause: ResetCause; code: number }[] = [];
   drains = 0;
+  /** What it says of something unfinished. */
+  heldBytes = 0;
+  missingBytes = 0;
   onDataDo: (() => void) | undefined = undefined;
   onEndDo: (() => void) | undefined = undefined;
   onWritableDo: (() => void) | undefined = undefined;

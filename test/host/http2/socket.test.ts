@@ -35,6 +35,8 @@ const nothing = new Uint8Array(0);
 
 /** Sends back what it gets: all of it at the end, or as many zeros as `/zeros/N` asks for. */
 class Echo implements StreamReceiver {
+  readonly heldBytes = 0;
+  readonly missingBytes = 0;
   readonly #stream: Stream;
   readonly #path: string;
   readonly #parts: Uint8Array[] = [];
