@@ -121,7 +121,7 @@ export class Http2Exchange implements Exchange, StreamReceiver {
   /** A body of known length is one thing; otherwise each object is one in itself. */
   get heldBytes(): number {
     if (this.#stream.contentLeft < 0) return this.#gate.heldBytes;
-    return this.#stream.contentLeft === 0 || this.#gate.complete ? 0 : this.#receivedBytes;
+    return this.#gate.complete ? 0 : this.#receivedBytes;
   }
 
   get missingBytes(): number {

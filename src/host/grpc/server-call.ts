@@ -92,6 +92,8 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   #listener: CallListener | undefined = undefined;
   #state: CallState = CallState.Running;
   #headersSent = false;
+  /** Bytes of the message of a unary call: it is at work until it is answered. */
+  #workBytes = 0;
   readonly #begunMs: number;
 
   deadlineTick = 0;
@@ -179,7 +181,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   }
 
   get heldBytes(): number {
-    return this.#reader.heldBytes;
+    return this.#state === CallState.Running ? this.#reader.heldBytes + this.#workBytes : 0;
   }
 
   get missingBytes(): number {
@@ -189,6 +191,7 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   // What the bytes bring (MessageSink). -------------------------------------------------------------------------------
 
   onMessage(flag: number, bytes: Uint8Array, from: number, to: number): boolean {
+    if (!this.#head.counted.isStream) this.#workBytes += prefixBytes + to - from;
     const message = bytes.subarray(from, to);
     if (flag === 0) this.#received(message);
     else this.#compressed(flag, message);

@@ -9,10 +9,11 @@
  *       v  |    there is room: fewer than `wideStreamsMax` are wide, and all of them together will hold no more than
  *     wide      `wideBytesMax`, or it is alone
  *
- * A wide stream's window is opened for what it misses, at once. When that is whole or given up, or the request has ended,
- * its room goes to the next in line. So a large message beside hundreds of others only waits for its turn, and a
- * connection holds no more than `wideBytesMax` (or one message, if that is larger) and a narrow window a stream. Who says
- * less than it misses, because it does not know, gets one narrow window after the other.
+ * A wide stream's window is opened for what it misses, at once. When its receiver holds that no longer, or the handler or
+ * the stream has ended, its room goes to the next in line. So a large request beside hundreds of others only waits for
+ * its turn, also with whoever is at work on them, and a connection holds no more than `wideBytesMax` (or one request, if
+ * that is larger) and a narrow window a stream. Who says less than it misses, because it does not know, gets one narrow
+ * window after the other.
  *
  * Invariants: a stream that is not wide holds at most `streamWindowBytes`; nobody waits while nobody is wide; who came
  * first is widened first, so that a message which needs the room of many is not passed over for ever. All steps are O(1).
@@ -40,7 +41,7 @@ export class ReceiveWindows {
   /** The receiver of an open stream has heard `bytes` of data. */
   received(stream: Stream, bytes: number) {
     const { heldBytes, missingBytes } = stream.receiver!;
-    // Otherwise something has become whole, even if more has begun behind it.
+    // Otherwise it has let go of something, even if more has begun behind it.
     const goesOn = heldBytes === stream.heldBytes + bytes;
     stream.heldBytes = heldBytes;
     if (!goesOn) this.leave(stream);
@@ -58,7 +59,7 @@ export class ReceiveWindows {
     if (moreBytes * 2 >= narrowBytes || stream.receiveWindow < missingBytes) this.#open(stream, moreBytes);
   }
 
-  /** Nothing that a stream holds is waited for any more: the next in line may go on. */
+  /** Nothing that the stream's receiver holds matters any more: the next in line may go on. */
   leave(stream: Stream): void {
     if (stream.width === Width.Narrow) return;
     if (stream.width === Width.Waiting) {

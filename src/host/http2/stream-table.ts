@@ -245,6 +245,8 @@ export class StreamTable implements StreamOwner {
 
   released(stream: Stream): void {
     if (stream.state === StreamState.Closed) this.held -= 1;
+    this.#receiveWindows.leave(stream);
+    this.#options.touch();
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -274,7 +276,6 @@ export class StreamTable implements StreamOwner {
     if (stream.state === StreamState.Open) stream.state = StreamState.HalfClosedRemote;
     else if (stream.state === StreamState.HalfClosedLocal) this.#close(stream);
     else return; // its receiver reset it
-    this.#receiveWindows.leave(stream);
     stream.receiver!.onEnd(trailers);
   }
 

@@ -40,11 +40,11 @@ export interface StreamReceiver {
   onReset(cause: ResetCause, code: number): void;
   /** After a `sendData` that returned false: most of what was queued has left. */
   onWritable(): void;
-  /** Bytes of data that it holds because something is not whole yet. They change while it hears, or fall to 0. */
+  /** Bytes of data that it holds because something is not whole yet, or not answered. They fall while it hears only. */
   readonly heldBytes: number;
   /**
    * Bytes of data still missing of that, as far as it knows. It may say less if it does not know: at least half of a
-   * stream's window, and not more than all of it. 0: it holds nothing.
+   * stream's window, and not more than all of it. 0: nothing is missing.
    */
   readonly missingBytes: number;
 }

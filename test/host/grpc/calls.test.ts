@@ -377,6 +377,42 @@ describe('a message', () => {
   });
 });
 
+describe('a large message', () => {
+  const narrow = { streamWindowBytes: 100, wideStreamsMax: 1 };
+
+  /** Two calls of a method; the bytes that the first one's windows give to the second when the first has 200 bytes. */
+  function begin(path: string): { server: Server; given: () => number[] } {
+    const server = new Server(narrow);
+    const fields = post.map(([name, value]) => [name, name === ':path' ? path : value] as const);
+    for (const id of [1, 3]) server.peer.send(headersFrame(id, false, fields), dataFrame(id, false, begun));
+    const given = (): number[] => {
+      const updates = server.peer
+        .frames()
+        .filter(({ type, streamId }) => type === FrameType.WindowUpdate && streamId > 0);
+      return updates.map(({ streamId }) => streamId);
+    };
+    assert.deepEqual(given(), [1], 'the second waits');
+    server.peer.send(dataFrame(1, false, new Uint8Array(105)));
+    assert.equal(server.calls[0]!.messages.length, 1);
+    return { server, given };
+  }
+  const begun = message(new Uint8Array(200)).slice(0, 100);
+
+  it('of a unary call lets the next one in when it is answered', () => {
+    const { server, given } = begin('/etcdserverpb.KV/Put');
+    assert.deepEqual(given(), []);
+    server.peer.send(dataFrame(1, true, []));
+    assert.deepEqual(given(), []);
+    server.calls[0]!.call.reply(Uint8Array.of(1));
+    assert.deepEqual(given(), [3]);
+  });
+
+  it('of a stream does so when it is whole', () => {
+    const { given } = begin('/etcdserverpb.Watch/Watch');
+    assert.deepEqual(given(), [3, 1]);
+  });
+});
+
 describe('sending', () => {
   it('waits for the reader, and says when to go on', () => {
     const server = new Server({ streamDrainBytes: 100 }, [[Setting.InitialWindowSize, 0]]);

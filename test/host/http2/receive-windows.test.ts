@@ -52,8 +52,16 @@ function collecting(...parts: number[][]): Peer {
   return peer;
 }
 
-function send(peer: Peer, streamId: number, bytes: number, endStream = false): Given[] {
-  peer.send(dataFrame(streamId, endStream, new Uint8Array(bytes)));
+function send(peer: Peer, streamId: number, bytes: number): Given[] {
+  peer.send(dataFrame(streamId, false, new Uint8Array(bytes)));
+  return given(peer);
+}
+
+/** The last bytes of a request, and its answer. */
+function finish(peer: Peer, streamId: number, bytes: number): Given[] {
+  peer.send(dataFrame(streamId, true, new Uint8Array(bytes)));
+  assert.deepEqual(given(peer), [], 'its room is taken until it is answered');
+  peer.requests[streamId >>> 1]!.respond();
   return given(peer);
 }
 
@@ -130,7 +138,7 @@ describe('a wide stream', () => {
     assert.deepEqual(send(peer, 3, 1), [[3, 501]]);
     for (let turn = 0; turn < 20; turn += 1) assert.deepEqual(send(peer, 3, 501), [[3, 501]]);
     assert.deepEqual(send(peer, 1, 1_000), [], 'it has taken the room of all');
-    assert.deepEqual(send(peer, 3, 1, true), [[1, 5_000]]);
+    assert.deepEqual(finish(peer, 3, 1), [[1, 5_000]]);
   });
 });
 
@@ -139,7 +147,7 @@ describe('the line of those that wait', () => {
     const peer = collecting(...new Array<number[]>(6).fill([4_000]));
     const first = [1, 3, 9, 5, 11, 7].map(id => send(peer, id, 1_000));
     assert.deepEqual(first, [[[1, 3_000]], [[3, 3_000]], [], [], [], []]);
-    const next = [3, 1, 5, 9, 11, 7].map(id => send(peer, id, 3_000, true));
+    const next = [3, 1, 5, 9, 11, 7].map(id => finish(peer, id, 3_000));
     assert.deepEqual(next, [[[9, 3_000]], [[5, 3_000]], [[11, 3_000]], [[7, 3_000]], [], []]);
   });
 
@@ -147,9 +155,9 @@ describe('the line of those that wait', () => {
     const peer = collecting([6_000], [50_000], [2_000], [2_000]);
     const first = [1, 3, 5, 7].map(id => send(peer, id, 1_000));
     assert.deepEqual(first, [[[1, 5_000]], [], [], []], 'nobody passes the second');
-    assert.deepEqual(send(peer, 1, 5_000, true), [[3, 49_000]]);
+    assert.deepEqual(finish(peer, 1, 5_000), [[3, 49_000]]);
     for (let turn = 1; turn < 7; turn += 1) assert.deepEqual(send(peer, 3, 7_000), []);
-    assert.deepEqual(send(peer, 3, 7_000, true), [
+    assert.deepEqual(finish(peer, 3, 7_000), [
       [5, 1_000],
       [7, 1_000],
     ]);
@@ -158,10 +166,9 @@ describe('the line of those that wait', () => {
   const passes: readonly [how: string, pass: (peer: Peer) => void][] = [
     ['its part is whole', peer => peer.send(dataFrame(1, false, new Uint8Array(900)))],
     ['its part is whole and the next has begun', peer => peer.send(dataFrame(1, false, new Uint8Array(901)))],
-    ['its request has ended', peer => peer.send(dataFrame(1, true, new Uint8Array(1)))],
-    ['its request has ended with trailers', peer => peer.send(headersFrame(1, true, [['a', 'b']]))],
     ['the client resets it', peer => peer.send(rstStreamFrame(1, ErrorCode.Cancel))],
     ['it breaks a rule', peer => peer.send(headersFrame(1, false, [['a', 'b']]))],
+    ['its handler has ended', peer => peer.requests[0]!.stream.release()],
     ['its handler resets it', peer => peer.requests[0]!.stream.reset(ErrorCode.Cancel)],
     ['it is answered before it has ended', peer => peer.requests[0]!.respond()],
     ['its receiver gives up what it held', peer => abandon(peer)],
@@ -186,7 +193,7 @@ describe('the line of those that wait', () => {
     peer.requests[6]!.stream.reset(ErrorCode.Cancel);
     peer.send(dataFrame(7, false, [0]));
     assert.deepEqual(given(peer), []);
-    const order = [1, 5, 9, 11].flatMap(id => send(peer, id, 8_000, true).map(([streamId]) => streamId));
+    const order = [1, 5, 9, 11].flatMap(id => finish(peer, id, 8_000).map(([streamId]) => streamId));
     assert.deepEqual(order, [5, 9, 11]);
   });
 
@@ -252,6 +259,7 @@ it('lets all finish and bounds what they hold, whatever they send and in whateve
         sender.left -= bytes;
         sender.window -= bytes;
         peer.send(dataFrame(sender.streamId, sender.left === 0, new Uint8Array(bytes)));
+        if (sender.left === 0) peer.requests[sender.streamId >>> 1]!.respond();
       }
       for (const [streamId, bytes] of given(peer)) senders[streamId >>> 1]!.window += bytes;
       const held = peer.requests.reduce((sum, { heldBytes }) => sum + heldBytes, 0);
