@@ -242,7 +242,7 @@ export class Member implements Turning {
     const { applier, members } = this.#open.state;
     this.#publisher.offer(nowMs, applier, this.#leadsCommitted ? members : undefined);
     this.#leaseExpiry.turn(nowMs);
-    more = this.#proposals.offer(raft) || more;
+    if (!this.#peers.isBackedUp(raft.leader)) more = this.#proposals.offer(raft) || more;
     this.#leases.offer(nowMs);
     this.#membership.offer(nowMs);
     this.#reads.ask(raft, nowMs);
