@@ -81,6 +81,9 @@ export interface Http2Limits {
 const kib = 1024;
 const mib = 1024 * kib;
 
+/** What is read, of HTTP/1 too, when nobody wants it any more: who sends more is hung up on, as by Go's server. */
+export const unwantedBytesMax = 256 * kib;
+
 export const http2LimitsDefault: Http2Limits = {
   frameBytesMax: 16 * kib,
   streamWindowBytes: 1 * mib,
@@ -114,7 +117,7 @@ export const http2LimitsDefault: Http2Limits = {
   resetStreamsRemembered: 1_024,
   prefaceTimeoutMs: 10_000,
   headerBlockTimeoutMs: 10_000,
-  lingerTimeoutMs: 5_000,
+  lingerTimeoutMs: 1_000,
   keepaliveIntervalMs: 2 * 60 * 60 * 1_000,
   keepaliveTimeoutMs: 20_000,
   pingIntervalMsMin: 0,
