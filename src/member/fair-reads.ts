@@ -13,8 +13,9 @@
  * A source that is held does not take its answers, so none are made for it: its reads wait aside, in no round, until it
  * goes on or gives them up. What may wait so is bounded.
  *
- * A turn that begins while answers still wait for room in the ring reads less, or nothing: the ring's consumer rings
- * when there is room again.
+ * A turn that begins while the host has not taken what was answered before reads less, or nothing: whoever waits for a
+ * small answer of this member waits behind that much in the ring, and a client that is to be held (below) must be heard
+ * of before all that it asked for is made.
  *
  * Invariants: a read that was added is served once or cancelled; a source is in the round while something of it waits
  * and it is not held; `size` is what waits in the round, `#heldBytes` what all that waits aside costs.
@@ -57,9 +58,9 @@ export class FairReads {
     return this.#size;
   }
 
-  /** A turn begins while so many bytes of answers wait for room. */
-  begin(backlogBytes: number): void {
-    this.#turnBytes = backlogBytes;
+  /** A turn begins while so many bytes of answers have not been taken. */
+  begin(untakenBytes: number): void {
+    this.#turnBytes = untakenBytes;
   }
 
   /** A read of this source may be made without waiting; say `spend` then. */

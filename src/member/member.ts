@@ -272,7 +272,7 @@ export class Member implements Turning {
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
-    more = more || busy || this.#appliedBytes >= weightPerTurn || this.#requests.keyReads.more;
+    more = more || busy || this.#appliedBytes >= weightPerTurn || this.#requests.keyReads.more();
     return more ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
   }
 

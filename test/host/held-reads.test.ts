@@ -11,8 +11,8 @@ import { encodeMessage } from '../support/messages.js';
 
 const mib = 1024 * 1024;
 const asks = 120;
-/** 2 MiB unsent, and what was on its way when that was noticed: a ring of 4 MiB and what the member had in hand. */
-const madeMax = 24;
+/** 1 MiB unsent, and what was on its way when that was noticed: half as much in the ring, and what came on top of it. */
+const madeMax = 8;
 
 const put = (key: string, value: Uint8Array) => encodeMessage('PutRequest', { key: Buffer.from(key), value });
 

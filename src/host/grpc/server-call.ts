@@ -134,15 +134,15 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     return this.#stream.queuedBytes;
   }
 
-  reply(message: Uint8Array, given = false): void {
+  reply(message: Uint8Array): void {
     if (!this.#mayEnd(GrpcCode.Ok)) return;
     this.#context.counts.messageSent(this.#head.counted.slot, message.length);
     if (this.#headersSent || this.#head.gzip) {
-      this.#send(message, given);
+      this.#send(message, false);
       this.#stream.end(trailersOk);
     } else {
       writePrefix(0, message.length);
-      this.#stream.respond(responseHeaders, prefix, message, trailersOk, given);
+      this.#stream.respond(responseHeaders, prefix, message, trailersOk, false);
     }
     this.#stream.release();
   }

@@ -84,6 +84,9 @@ export interface Http2Limits {
 const kib = 1024;
 const mib = 1024 * kib;
 
+/** What is read, of HTTP/1 too, when nobody wants it any more: who sends more is hung up on, as by Go's server. */
+export const unwantedBytesMax = 256 * kib;
+
 export const http2LimitsDefault: Http2Limits = {
   frameBytesMax: 16 * kib,
   streamWindowBytes: 65_535,
@@ -100,8 +103,8 @@ export const http2LimitsDefault: Http2Limits = {
   connectionUnsentBytesMax: 256 * mib,
   sharedUnsentBytesMax: 1024 * mib,
   unsentShareBytes: 16 * mib,
-  crowdedFromBytes: 2 * mib,
-  crowdedUntilBytes: 1 * mib,
+  crowdedFromBytes: 1 * mib,
+  crowdedUntilBytes: 512 * kib,
   stalledBytesMax: 64 * mib,
   stalledTimeoutMs: 30_000,
   outputBytesMax: 1 * mib,
@@ -119,7 +122,7 @@ export const http2LimitsDefault: Http2Limits = {
   resetStreamsRemembered: 1_024,
   prefaceTimeoutMs: 10_000,
   headerBlockTimeoutMs: 10_000,
-  lingerTimeoutMs: 5_000,
+  lingerTimeoutMs: 1_000,
   keepaliveIntervalMs: 2 * 60 * 60 * 1_000,
   keepaliveTimeoutMs: 20_000,
   pingIntervalMsMin: 0,
