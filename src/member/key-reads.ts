@@ -82,6 +82,11 @@ export class KeyReads {
     return host.untakenBytes < turnBytesMax;
   }
 
+  /** How many wait for their client. */
+  get held(): number {
+    return this.#fair.heldSize;
+  }
+
   /** A source's client does not take its answers: its reads wait until it goes on. */
   hold(sourceId: number): void {
     this.#fair.hold(sourceId);

@@ -151,7 +151,10 @@ export class Member implements Turning {
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
-    this.#metricSources = { ...parts, watches: this.#watches, isLearner: () => this.#isLearner };
+    this.#metricSources = {
+      ...{ ...parts, watches: this.#watches, keyReads: this.#requests.keyReads },
+      isLearner: () => this.#isLearner,
+    };
     this.#inbox = new HostInbox({
       ...{ ...parts, requests: this.#requests, streams: this.#streams },
       isLearner: () => this.#isLearner,
