@@ -73,8 +73,9 @@ const backlogBytesMax = 64 * 1024 * 1024;
 /** The payload of the credit that is being sent. */
 const creditBytes = new Uint8Array(4);
 
-/** Records handled before other work of the main thread gets its turn. */
+/** Records, and their bytes, that are handled before other work of the main thread gets its turn. */
 const recordsPerDrain = 4096;
+const bytesPerDrain = 1024 * 1024;
 
 export class MemberPort {
   /** The member's data directory. */
@@ -113,7 +114,8 @@ export class MemberPort {
   ): void {
     this.#metrics = metrics;
     this.#sender = new Sender({ link: toMember, incarnation, doorbell: memberDoorbell });
-    this.#receiver = new Receiver({ link: fromMember, incarnation, doorbell: memberDoorbell });
+    const borrows = (kind: number): boolean => kind === EnvelopeKind.Reply;
+    this.#receiver = new Receiver({ link: fromMember, incarnation, doorbell: memberDoorbell, borrows });
   }
 
   /** The member thread is gone: whoever still waits is told that the server stopped. */
@@ -213,7 +215,8 @@ export class MemberPort {
 
   /** Handles what the member has sent. Returns true when there may be more. */
   drain(): boolean {
-    return (this.#receiver?.drain(this.#handle, recordsPerDrain, 0) ?? 0) >= recordsPerDrain;
+    this.#receiver?.drain(this.#handle, recordsPerDrain, 0, bytesPerDrain);
+    return this.#receiver?.more ?? false;
   }
 
   /** Moves the backlog into the ring, if there is room now. */

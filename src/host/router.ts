@@ -102,8 +102,7 @@ class UnaryCall implements CallListener, Waiter {
 
   reply(message: Uint8Array): void {
     this.#ended = true;
-    // A message that came in pieces was put together in memory of its own: it can be given away uncopied.
-    this.#call.reply(message, !(message.buffer instanceof SharedArrayBuffer));
+    this.#call.reply(message);
   }
 
   end(code: EtcdErrorCode, detail: string): void {

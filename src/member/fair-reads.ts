@@ -13,11 +13,12 @@
  * A source that is held does not take its answers, so none are made for it: its reads wait aside, in no round, until it
  * goes on or gives them up. What may wait so is bounded.
  *
- * A turn that begins while answers still wait for room in the ring reads less, or nothing: the ring's consumer rings
- * when there is room again.
+ * A turn that begins while the host has not taken what was answered before reads less, or nothing: whoever waits for a
+ * small answer of this member waits behind that much in the ring, and a client that is to be held (below) must be heard
+ * of before all that it asked for is made.
  *
  * Invariants: a read that was added is served once or cancelled; a source is in the round while something of it waits
- * and it is not held; `size` is what waits in the round, `#heldBytes` what all that waits aside costs.
+ * and it is not held; `size` is what waits in the round, `heldSize` what waits aside, `#heldBytes` what that costs.
  */
 import { assert } from '../base/assert.js';
 import type { Read } from './reads.js';
@@ -50,6 +51,7 @@ export class FairReads {
   #size = 0;
   #turnBytes = 0;
   readonly #held = new Map<number, Source>();
+  #heldSize = 0;
   #heldBytes = 0;
 
   /** How many reads wait for their turn; those of held sources wait for something else. */
@@ -57,9 +59,14 @@ export class FairReads {
     return this.#size;
   }
 
-  /** A turn begins while so many bytes of answers wait for room. */
-  begin(backlogBytes: number): void {
-    this.#turnBytes = backlogBytes;
+  /** How many reads of held sources wait. */
+  get heldSize(): number {
+    return this.#heldSize;
+  }
+
+  /** A turn begins while so many bytes of answers have not been taken. */
+  begin(untakenBytes: number): void {
+    this.#turnBytes = untakenBytes;
   }
 
   /** A read of this source may be made without waiting; say `spend` then. */
@@ -90,6 +97,7 @@ export class FairReads {
     source.leftBytes = Math.min(0, source.leftBytes);
     this.#held.set(sourceId, source);
     this.#heldBytes += source.waitingBytes;
+    this.#heldSize += source.reads.size;
     this.#size -= source.reads.size;
     this.#leaveRound(source);
   }
@@ -101,6 +109,7 @@ export class FairReads {
     source.isHeld = false;
     this.#held.delete(sourceId);
     this.#heldBytes -= source.waitingBytes;
+    this.#heldSize -= source.reads.size;
     this.#size += source.reads.size;
     if (source.reads.size > 0) this.#round.push(source);
   }
@@ -142,6 +151,7 @@ export class FairReads {
     this.#held.clear();
     this.#round = [];
     this.#size = 0;
+    this.#heldSize = 0;
     this.#heldBytes = 0;
     for (const { reads } of sources) reads.forEach(visit);
   }
@@ -159,8 +169,12 @@ export class FairReads {
   #count(source: Source, read: Read, by: 1 | -1): void {
     const bytes = by * (read.payload.length + heldReadBytes);
     source.waitingBytes += bytes;
-    if (source.isHeld) this.#heldBytes += bytes;
-    else this.#size += by;
+    if (!source.isHeld) {
+      this.#size += by;
+      return;
+    }
+    this.#heldSize += by;
+    this.#heldBytes += bytes;
   }
 
   #leaveRound(source: Source): void {

@@ -14,9 +14,6 @@ import { bytesPerTurn, recordsPerTurn } from './turn-limits.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** Between two looks at how many bytes a turn has taken. */
-const recordsPerRound = 8;
-
 /** Keeps a record of fanned out events well below the ring's size. */
 const targetsPerRecord = 4_096;
 
@@ -50,14 +47,8 @@ export class HostLink {
 
   /** Takes what a turn may take (turn-limits.ts); true: there may be more. */
   drain(handler: MessageHandler): boolean {
-    const receiver = this.#receiver;
-    const fromBytes = receiver.consumedBytes;
-    for (let taken = 0; taken < recordsPerTurn && receiver.consumedBytes - fromBytes < bytesPerTurn; ) {
-      const records = receiver.drain(handler, recordsPerRound);
-      if (records < recordsPerRound) return false;
-      taken += records;
-    }
-    return true;
+    this.#receiver.drain(handler, recordsPerTurn, 0, bytesPerTurn);
+    return this.#receiver.more;
   }
 
   /** Answers a unary request: the response message, status OK. The bytes are copied. */
@@ -117,6 +108,16 @@ export class HostLink {
   /** Bytes that wait for room in the ring. */
   get backlogBytes(): number {
     return this.#sender.backlogBytes;
+  }
+
+  /** Bytes that the host has not taken: those in the ring, and those that wait for room. */
+  get untakenBytes(): number {
+    return this.#sender.untakenBytes;
+  }
+
+  /** The host's next drain wakes this thread. */
+  ringWhenTaken(): void {
+    this.#sender.ringWhenTaken();
   }
 
   flush(): void {

@@ -15,7 +15,7 @@ import { Method } from '../wire/methods.js';
 import { decodeTxnRequest, type TxnRequest } from '../wire/txn.js';
 import type { Reply } from './apply/reply.js';
 import type { Callers } from './callers.js';
-import { FairReads } from './fair-reads.js';
+import { FairReads, turnBytesMax } from './fair-reads.js';
 import type { HostLink } from './host-link.js';
 import type { OpenMember } from './open.js';
 import type { Read, Reads } from './reads.js';
@@ -46,7 +46,7 @@ export class KeyReads {
 
   /** A turn begins. */
   begin(): void {
-    this.#fair.begin(this.#context.host.backlogBytes);
+    this.#fair.begin(this.#context.host.untakenBytes);
   }
 
   /** A range whose request was checked; `payload` is its bytes, valid during the call only. */
@@ -73,9 +73,18 @@ export class KeyReads {
     this.#fair.serve(this.#make);
   }
 
-  /** More wait, and no bell will ring for them: there is room for their answers. Ask after the last flush of a turn. */
-  get more(): boolean {
-    return this.#fair.size > 0 && this.#context.host.backlogBytes === 0;
+  /** More wait, and no bell will ring for them: the next turn may make some. Ask after the last flush of a turn. */
+  more(): boolean {
+    if (this.#fair.size === 0) return false;
+    const { host } = this.#context;
+    if (host.untakenBytes < turnBytesMax) return true;
+    host.ringWhenTaken();
+    return host.untakenBytes < turnBytesMax;
+  }
+
+  /** How many wait for their client. */
+  get held(): number {
+    return this.#fair.heldSize;
   }
 
   /** A source's client does not take its answers: its reads wait until it goes on. */

@@ -151,7 +151,10 @@ export class Member implements Turning {
     this.#maintenance = new Maintenance({ ...parts, requestTimeoutMs: this.#requestTimeoutMs });
     const services = { leases: this.#leases, membership: this.#membership, maintenance: this.#maintenance };
     this.#requests = new Requests({ ...parts, ...services, settings: boot.settings });
-    this.#metricSources = { ...parts, watches: this.#watches, isLearner: () => this.#isLearner };
+    this.#metricSources = {
+      ...{ ...parts, watches: this.#watches, keyReads: this.#requests.keyReads },
+      isLearner: () => this.#isLearner,
+    };
     this.#inbox = new HostInbox({
       ...{ ...parts, requests: this.#requests, streams: this.#streams },
       isLearner: () => this.#isLearner,
@@ -242,7 +245,7 @@ export class Member implements Turning {
     const { applier, members } = this.#open.state;
     this.#publisher.offer(nowMs, applier, this.#leadsCommitted ? members : undefined);
     this.#leaseExpiry.turn(nowMs);
-    more = this.#proposals.offer(raft) || more;
+    if (!this.#peers.isBackedUp(raft.leader)) more = this.#proposals.offer(raft) || more;
     this.#leases.offer(nowMs);
     this.#membership.offer(nowMs);
     this.#reads.ask(raft, nowMs);
@@ -272,7 +275,7 @@ export class Member implements Turning {
     if (this.#ending === 'hand-over') this.#handOver();
     this.#peers.flush();
     this.#host.flush();
-    more = more || busy || this.#appliedBytes >= weightPerTurn || this.#requests.keyReads.more;
+    more = more || busy || this.#appliedBytes >= weightPerTurn || this.#requests.keyReads.more();
     return more ? 0 : Math.max(0, this.#peers.dueMs - nowMs);
   }
 

@@ -12,6 +12,7 @@ import { EMPTY_BYTES } from '../base/bytes.js';
 import { sharedClockOffsetMs } from '../transport/clock.js';
 import { Histogram, type MetricCells, Scalar } from '../transport/metric-cells.js';
 import type { HostLink } from './host-link.js';
+import type { KeyReads } from './key-reads.js';
 import type { OpenMember } from './open.js';
 import type { PeerLinks } from './peer-links.js';
 import type { Proposals } from './proposals.js';
@@ -28,6 +29,7 @@ export interface MetricSources {
   readonly open: OpenMember;
   readonly proposals: Proposals;
   readonly reads: Reads;
+  readonly keyReads: KeyReads;
   readonly watches: WatchHub;
   readonly peers: PeerLinks;
   readonly host: HostLink;
@@ -118,7 +120,7 @@ export class MemberMetrics {
     this.#publishSlow(sources);
   }
 
-  #publishSlow({ open, reads, watches, peers, host, isLearner }: MetricSources): void {
+  #publishSlow({ open, reads, keyReads, watches, peers, host, isLearner }: MetricSources): void {
     const cells = this.#cells;
     const { store, applier } = open.state;
     const { mvcc } = applier;
@@ -133,6 +135,7 @@ export class MemberMetrics {
     cells.set(Scalar.logEntries, open.log.lastIndex() - open.log.firstIndex() + 1);
     cells.set(Scalar.slowReadIndexes, reads.slowRounds);
     cells.set(Scalar.readIndexesFailed, reads.failedRounds);
+    cells.set(Scalar.heldReads, keyReads.held);
     const { streams, watchers, behind, eventsSent } = watches.counts;
     cells.set(Scalar.watchStreams, streams);
     cells.set(Scalar.watchers, watchers);

@@ -1,5 +1,6 @@
 /**
- * A member's rings with its peers. Raft messages may be lost on the way (a full ring, a cut link): Raft repairs that.
+ * A member's rings with its peers. Raft messages may be lost on the way (a full ring, a cut link): Raft repairs that,
+ * except for proposals, which nobody sends again: they wait for room.
  * Snapshot chunks and their acknowledgements share the ring and are paced by snapshots.ts.
  *
  * Peers come and go while the member runs: the host hands the rings over (`connect`) when it has made a member's thread,
@@ -171,6 +172,11 @@ export class PeerLinks {
     return this.#byId.get(id)?.cellsAt;
   }
 
+  /** Proposals for a member wait for room in its ring: it should get no more of them. */
+  isBackedUp(id: MemberId): boolean {
+    return (this.#byId.get(id)?.sender.backlogBytes ?? 0) > 0;
+  }
+
   /** Sends a Raft message; false when it was dropped for want of room or because the member is unknown. */
   send(message: Message): boolean {
     const peer = this.#byId.get(message.to);
@@ -180,7 +186,12 @@ export class PeerLinks {
     const stale = message.type === MessageType.AppResp && !message.reject && message.index === peer.acknowledged;
     if (message.type === MessageType.AppResp) peer.acknowledged = message.reject ? -1 : message.index;
     if (!stale) peer.urgent = true;
-    const sent = peer.sender.trySend(EnvelopeKind.Raft, 0, 0, this.#encoder.encode(message));
+    const bytes = this.#encoder.encode(message);
+    if (message.type === MessageType.Prop) {
+      peer.sender.send(EnvelopeKind.Raft, 0, 0, bytes);
+      return true;
+    }
+    const sent = peer.sender.trySend(EnvelopeKind.Raft, 0, 0, bytes);
     if ((peer.silent || !sent) && peer.cellsAt !== undefined) this.#cells.add(peer.cellsAt + PeerScalar.sendFailures);
     return sent;
   }

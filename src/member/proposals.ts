@@ -1,9 +1,9 @@
 /**
  * Proposals of this member's clients, from the request to the applied entry.
  *
- * A proposal is `unsent` until Raft takes it (no leader is known, a transfer runs, too much is uncommitted) and `sent`
- * afterwards. An unsent one is offered again every turn; a sent one never is: it may be in the log already, and a second
- * copy would be a second write. Both wait at most the request timeout.
+ * A proposal is `unsent` until Raft takes it (no leader is known or its ring is full, a transfer runs, too much is
+ * uncommitted) and `sent` afterwards. An unsent one is offered again every turn; a sent one never is: it may be in the
+ * log already, and a second copy would be a second write. Both wait at most the request timeout.
  *
  * Request ids follow etcd: the member id's low 16 bits above a 48-bit counter that starts at the boot
  * time. The counter alone is the key here, a safe integer.

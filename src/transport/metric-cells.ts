@@ -58,6 +58,7 @@ const scalarNames = [
   'raftTerm',
   'logEntries',
   'hostBacklogBytes',
+  'heldReads',
   'hostPublishedMs',
 ] as const;
 

@@ -3,6 +3,9 @@
  *
  *   ring --> record --> stale? dropped --> fragment? assembled --> [fault queue] --> handler
  *
+ * A message that is put together needs memory: its own, which the handler may keep, or (for kinds whose handler copies
+ * what it wants) the same again and again, because a megabyte of garbage per message costs more than the message.
+ *
  * Stale is a record of an older producer than the newest attached one, and a record that was sent to an earlier
  * consumer: a restarted member neither hears its own past life nor what was meant for it.
  *
@@ -46,6 +49,8 @@ export interface ReceiverOptions {
   readonly doorbell: Doorbell;
   /** Chance for the faults of this link; the default is seeded with the incarnation. */
   readonly prng?: Prng;
+  /** Messages of this kind that came in pieces are valid during the call only, as the others are. */
+  readonly borrows?: (kind: number) => boolean;
 }
 
 /** A fragmented message on its way in. */
@@ -53,6 +58,10 @@ interface Assembly {
   readonly bytes: Uint8Array;
   filled: number;
 }
+
+/** The most that is kept to put messages together in: two of the largest requests, or what a large range brings. */
+const spareBytesMax = 4 * 1024 * 1024;
+const ownMemory = (): boolean => false;
 
 export class Receiver {
   readonly #control: Int32Array;
@@ -78,13 +87,18 @@ export class Receiver {
   #sequence = 0;
   #lossy: Assembly | undefined;
   #lossless: Assembly | undefined;
+  readonly #borrows: (kind: number) => boolean;
+  /** Memory to put the next borrowed message together in; undefined while one is, or is with the handler. */
+  #spare: Buffer | undefined = undefined;
+  #more = false;
   #draining = false;
   #consumedBytes = 0;
   #staleRecords = 0;
   #abandonedMessages = 0;
 
   /** Attaches to the link. The first consumer gets all that was sent; a later one nothing that was sent before. */
-  constructor({ link, incarnation, doorbell, prng = new Prng(incarnation) }: ReceiverOptions) {
+  constructor({ link, incarnation, doorbell, prng = new Prng(incarnation), borrows = ownMemory }: ReceiverOptions) {
+    this.#borrows = borrows;
     this.#control = new Int32Array(link.memory, 0, CONTROL_BYTES / 4);
     this.#words = new Int32Array(link.memory, CONTROL_BYTES);
     this.#memory = link.memory;
@@ -132,33 +146,43 @@ export class Receiver {
     return this.#faults.dueMs;
   }
 
+  /** The last drain stopped before the ring was empty: no bell will ring for the rest, so drain again before you wait. */
+  get more(): boolean {
+    return this.#more;
+  }
+
   /**
-   * Hands up to `recordsMax` records to `handler` (a fragmented message is handed over with its last record), gives
-   * their room back, and rings the producer if it waits for room. Returns the number of records and delayed messages
-   * taken. With fewer than `recordsMax` the ring was empty; otherwise there may be more, for which no bell will ring:
-   * drain again before you wait. `nowMs` is any monotone clock, needed only if faults may be set on this link.
+   * Hands records to `handler` (a fragmented message is handed over with its last record) until the ring is empty,
+   * `recordsMax` were taken, or `bytesMax` with the last of them; gives their room back, and rings the producer if it
+   * waits for room. Returns the number of records and delayed messages taken. `nowMs` is any monotone clock, needed only
+   * if faults may be set on this link.
    */
-  drain(handler: MessageHandler, recordsMax: number, nowMs = 0): number {
+  drain(handler: MessageHandler, recordsMax: number, nowMs = 0, bytesMax = Number.POSITIVE_INFINITY): number {
     assert(!this.#draining, 'receiver: a handler does not drain the link it is called by');
     this.#draining = true;
     const head = this.#head;
     try {
-      return this.#consume(handler, recordsMax, nowMs);
+      return this.#consume(handler, recordsMax, nowMs, bytesMax);
     } finally {
       this.#draining = false;
       if (this.#head !== head) this.#release();
     }
   }
 
-  #consume(handler: MessageHandler, recordsMax: number, nowMs: number): number {
+  #consume(handler: MessageHandler, recordsMax: number, nowMs: number, bytesMax: number): number {
     // Atomic: another thread wrote it when it attached; records of older producers are dropped from here on.
     this.#newestProducer = Atomics.load(this.#control, CELL_PRODUCER_INCARNATION);
     const faulty = this.#faults.active;
     assert(!faulty || nowMs > 0, 'receiver: faults need a clock');
     const words = this.#words;
+    const from = this.#head;
     let count = 0;
-    while (count < recordsMax) {
-      if (this.#head === this.#tail && !this.#readTail()) break;
+    this.#more = true;
+    while (count < recordsMax && ((this.#head - from) | 0) < bytesMax) {
+      if (this.#head === this.#tail && !this.#readTail()) {
+        this.#more = false;
+        break;
+      }
       const position = this.#head & this.#mask;
       const word = position >> 2;
       const kindWord = words[word + 1]!;
@@ -176,10 +200,12 @@ export class Receiver {
       if (this.#isStale(word)) continue;
       const id = words[word + 2]! >>> 0;
       let payload: Uint8Array | undefined = new Uint8Array(this.#memory, CONTROL_BYTES + position + start, length);
-      if (words[word + 5] !== length) payload = this.#assemble(kindWord, words[word + 5]!, words[word + 6]!, payload);
+      const inPieces = words[word + 5] !== length;
+      if (inPieces) payload = this.#assemble(kindWord, words[word + 5]!, words[word + 6]!, payload);
       if (payload === undefined) continue;
       if (faulty) this.#faults.offer(kindWord, id, payload, nowMs);
       else handler(kindWord & 0xff, kindWord >>> 16, id, payload, (kindWord >>> 8) & 0x3f);
+      if (inPieces && this.#borrows(kindWord & 0xff)) this.#keep(payload);
       // A long drain gives room back on its way, so that the producer does not stall until its end.
       if (((this.#head - this.#released) | 0) > this.#capacity >> 2) this.#storeHead();
     }
@@ -232,7 +258,7 @@ export class Receiver {
     let assembly = lossless ? this.#lossless : this.#lossy;
     if (offset === 0) {
       assert(assembly === undefined, 'receiver: a lane finishes a message before it begins another');
-      assembly = { bytes: Buffer.allocUnsafeSlow(bytesTotal), filled: 0 };
+      assembly = { bytes: this.#memoryFor(kindWord & 0xff, bytesTotal), filled: 0 };
     }
     assert(assembly !== undefined && offset === assembly.filled, 'receiver: fragments are contiguous', { offset });
     assert(offset + part.length <= bytesTotal, 'receiver: a fragment lies within its message', { offset, bytesTotal });
@@ -242,6 +268,22 @@ export class Receiver {
     if (lossless) this.#lossless = whole ? undefined : assembly;
     else this.#lossy = whole ? undefined : assembly;
     return whole ? assembly.bytes : undefined;
+  }
+
+  /** Memory for a message. What is kept is handed out once: it comes back when its handler has returned. */
+  #memoryFor(kind: number, bytesTotal: number): Uint8Array {
+    const spare = this.#spare;
+    if (!this.#borrows(kind) || spare === undefined || spare.length < bytesTotal) {
+      return Buffer.allocUnsafeSlow(bytesTotal);
+    }
+    this.#spare = undefined;
+    return spare.subarray(0, bytesTotal);
+  }
+
+  /** A borrowed message has been handled. */
+  #keep({ buffer, byteLength }: Uint8Array): void {
+    if (byteLength > spareBytesMax || buffer.byteLength <= (this.#spare?.length ?? 0)) return;
+    this.#spare = Buffer.from(buffer as ArrayBuffer);
   }
 
   #abandon(): void {

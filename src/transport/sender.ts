@@ -104,6 +104,18 @@ export class Sender {
     return this.#backlogBytes;
   }
 
+  /** Bytes that the consumer has not taken: those in the ring, and those that wait in memory. */
+  get untakenBytes(): number {
+    this.#readHead();
+    return ((this.#tail - this.#head) | 0) + this.#backlogBytes;
+  }
+
+  /** The consumer rings this thread's doorbell when it has taken something. What was flushed is what it can take. */
+  ringWhenTaken(): void {
+    // Atomic, and before the caller looks again at what is untaken: either it sees less, or the consumer sees that we wait.
+    Atomics.store(this.#control, CELL_PRODUCER_WAITING, 1);
+  }
+
   /** Bytes that went through the ring, records' heads and padding among them. */
   get publishedBytes(): number {
     return this.#publishedBytes;

@@ -120,13 +120,13 @@ test('a source that is held waits for nothing but its go-on, and nobody waits fo
   reads.hold(7);
   reads.hold(7);
   reads.add(read(4, 7));
-  assert.equal(reads.size, 1, 'what is held calls for no turn');
+  assert.deepEqual([reads.size, reads.heldSize], [1, 3], 'what is held calls for no turn');
   assert.deepEqual(turn(reads, small), [3]);
   assert.deepEqual([reads.mayServe(7), reads.mayServe(8)], [false, true]);
   assert.deepEqual(turn(reads, small), []);
   reads.goOn(7);
   reads.goOn(7);
-  assert.equal(reads.size, 3);
+  assert.deepEqual([reads.size, reads.heldSize], [3, 0]);
   assert.deepEqual([reads.mayServe(7), reads.mayServe(8)], [false, false]);
   assert.deepEqual(turn(reads, small), [1, 2, 4]);
   assert.deepEqual([reads.mayServe(7), reads.mayServe(8)], [true, true]);
@@ -165,10 +165,11 @@ test('what is held is given up, and handed out by a member that stops, like all 
   reads.add(read(4, 8));
   reads.hold(7);
   reads.cancel(2);
+  assert.equal(reads.heldSize, 2);
   const ids: number[] = [];
   reads.takeAll(({ requestId }) => ids.push(requestId));
   assert.deepEqual(ids, [4, 1, 3]);
-  assert.equal(reads.size, 0);
+  assert.deepEqual([reads.size, reads.heldSize], [0, 0]);
   assert.ok(reads.mayServe(7), 'a member that stops holds nobody');
 });
 

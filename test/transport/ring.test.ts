@@ -11,7 +11,8 @@ import {
   HEADER_BYTES,
   MESSAGE_BYTES_MAX,
 } from '../../src/transport/layout.js';
-import { assertMessage, createPair, message } from './support.js';
+import { Receiver } from '../../src/transport/receiver.js';
+import { assertMessage, createPair, message, type Received, recordInto } from './support.js';
 
 const SMALL = 1024;
 const NOTHING = new Uint8Array(0);
@@ -223,6 +224,72 @@ test('a drain stops after recordsMax records and gives their room back', () => {
   assert.ok(sender.trySend(EnvelopeKind.Raft, 0, sent, message(sent, 30)));
   sender.flush();
   assert.equal(drain(1000), sent - 2);
+});
+
+test('a drain stops behind bytesMax, and says whether the ring may hold more', () => {
+  const { sender, receiver, received } = createPair(SMALL);
+  for (let id = 0; id < 4; id++) sender.send(EnvelopeKind.Raft, 0, id, message(id, 32));
+  sender.flush();
+  const drain = (bytesMax: number): number => receiver.drain(recordInto(received), 1000, 0, bytesMax);
+  assert.deepEqual([drain(65), receiver.more], [2, true]);
+  assert.deepEqual([drain(64), receiver.more], [1, true]);
+  assert.deepEqual([drain(65), receiver.more], [1, false]);
+  assert.deepEqual([drain(1), receiver.more], [0, false]);
+});
+
+test('the sender knows what was not taken, and is rung when it is if it asked for that', () => {
+  const { sender, drain, senderBell } = createPair(SMALL);
+  assert.equal(sender.untakenBytes, 0);
+  sender.send(EnvelopeKind.Reply, 0, 1, message(1, 8));
+  assert.equal(sender.untakenBytes, HEADER_BYTES + 8);
+  sender.send(EnvelopeKind.Reply, 0, 2, message(2, 2 * SMALL));
+  assert.ok(sender.untakenBytes > 2 * SMALL, 'what waits in memory, too');
+  sender.flush();
+  while (sender.untakenBytes > 0) {
+    drain();
+    sender.flush();
+  }
+  assert.equal(senderBell.wait(0), undefined, 'it waited for room');
+  sender.send(EnvelopeKind.Reply, 0, 3, message(3, 8));
+  sender.flush();
+  drain();
+  assert.ok(senderBell.wait(0) !== undefined, 'there was room, and nobody asked');
+  senderBell.wake();
+  sender.send(EnvelopeKind.Reply, 0, 4, message(4, 8));
+  sender.flush();
+  sender.ringWhenTaken();
+  drain();
+  assert.equal(senderBell.wait(0), undefined);
+});
+
+test('messages in pieces have memory of their own, but for kinds that are borrowed', () => {
+  const { link, sender, senderBell } = createPair(SMALL);
+  const borrows = (kind: number): boolean => kind === EnvelopeKind.Reply;
+  const receiver = new Receiver({ link, incarnation: 2, doorbell: senderBell, borrows });
+  const seen: Received[] = [];
+  const take = (kind: number, id: number, bytes: number): Uint8Array => {
+    sender.send(kind, 0, id, message(id, bytes));
+    sender.flush();
+    const { length } = seen;
+    while (seen.length === length) {
+      const keep = (kind: number, aux: number, id: number, payload: Uint8Array, flags: number): void => {
+        assertMessage({ kind, aux, id, payload, flags }, id, bytes);
+        seen.push({ kind, aux, id, payload, flags });
+      };
+      receiver.drain(keep, 1000);
+      sender.flush();
+    }
+    return (seen.at(-1) as Received).payload;
+  };
+  const kept = take(EnvelopeKind.Message, 1, 3 * SMALL);
+  const first = take(EnvelopeKind.Reply, 2, 3 * SMALL);
+  const shorter = take(EnvelopeKind.Reply, 3, 2 * SMALL);
+  assert.equal(shorter.buffer, first.buffer);
+  const longer = take(EnvelopeKind.Reply, 4, 4 * SMALL);
+  assert.notEqual(longer.buffer, first.buffer);
+  assert.notEqual(take(EnvelopeKind.Message, 5, SMALL).buffer, longer.buffer);
+  assert.equal(take(EnvelopeKind.Reply, 6, 3 * SMALL).buffer, longer.buffer);
+  assert.equal(Buffer.compare(kept, message(1, 3 * SMALL)), 0);
 });
 
 test('a long drain gives room back on its way', () => {

@@ -7,6 +7,7 @@ import type { BodyListener } from './exchange.js';
 export class BodyGate {
   #listener: BodyListener | undefined = undefined;
   #held: Uint8Array[] = [];
+  #heldBytes = 0;
   #ended = false;
   #gone: CancelReason | undefined = undefined;
   #closed = false;
@@ -14,6 +15,12 @@ export class BodyGate {
   /** All of the body is here, or no more of it will come. */
   get complete(): boolean {
     return this.#ended || this.#gone !== undefined || this.#closed;
+  }
+
+  /** Bytes of the body that somebody may still want and that are not used yet. */
+  get heldBytes(): number {
+    if (this.complete) return 0;
+    return this.#listener === undefined ? this.#heldBytes : this.#listener.heldBytes;
   }
 
   /** From now on this listener hears everything, beginning with what was held. */
@@ -27,10 +34,11 @@ export class BodyGate {
   }
 
   /** Bytes that are valid during the call. */
-  data(bytes: Uint8Array): void {
+  data(bytes: Uint8Array) {
     if (this.complete) return;
-    if (this.#listener === undefined) this.#held.push(bytes.slice());
-    else this.#listener.onData(bytes);
+    if (this.#listener !== undefined) return this.#listener.onData(bytes);
+    this.#held.push(bytes.slice());
+    this.#heldBytes += bytes.length;
   }
 
   end(): void {

@@ -22,6 +22,8 @@ export interface BodyListener {
   onGone(reason: CancelReason): void;
   /** After a `write` that returned false: most of what was queued has left. */
   onDrain(): void;
+  /** Bytes that it keeps until something is whole. */
+  readonly heldBytes: number;
 }
 
 export interface Exchange {
@@ -89,5 +91,5 @@ export function discardBody(exchange: Exchange): void {
     clearTimeout(timer);
     exchange.release();
   };
-  exchange.read({ onData() {}, onEnd: over, onGone: over, onDrain() {} });
+  exchange.read({ onData() {}, onEnd: over, onGone: over, onDrain() {}, heldBytes: 0 });
 }

@@ -181,6 +181,10 @@ export class GatewayCall implements Call, BodyListener, ObjectSink {
     if (this.#state === CallState.Running) this.#listener?.drain?.();
   }
 
+  get heldBytes(): number {
+    return this.#splitter.heldBytes;
+  }
+
   // What the body brings (ObjectSink). --------------------------------------------------------------------------------
 
   onObject(json: Uint8Array): boolean {

@@ -14,6 +14,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Peer } from '../grpc/call.js';
+import { unwantedBytesMax } from '../http2/limits.js';
 import { PacedSocket } from '../http2/paced-socket.js';
 import { peerCommonName } from '../tls/peer-certificate.js';
 import { BodyGate } from './body-gate.js';
@@ -33,9 +34,6 @@ const headersCheckMs = 1_000;
 
 /** How long a client may take to read why its head was refused. */
 const lingerTimeoutMs = 1_000;
-
-/** So much of a body is read when its request has been answered; a connection that brings more ends (as Go's does). */
-const unwantedBytesMax = 256 * 1024;
 
 const lastHeader: HeaderPair = ['Connection', 'close'];
 
@@ -222,7 +220,7 @@ class Http1Exchange implements Exchange {
     this.#gate.drain();
   }
 
-  /** The answer is out: nobody wants what is left of the body. */
+  /** The answer is out: of what is left of the body no more than `unwantedBytesMax` is read. */
   #boundRest(): void {
     if (this.#gate.complete) return;
     let leftBytes = unwantedBytesMax;

@@ -10,6 +10,9 @@ import type { ResetCause, Stream, StreamReceiver } from '../http2/stream.js';
 import { BodyGate } from './body-gate.js';
 import type { BodyListener, Exchange, HeaderPair } from './exchange.js';
 
+/** What a body of unknown length is taken to miss while something in it is not whole: half a stream's window. */
+const pieceBytes = 32 * 1024;
+
 /** Ends an answer behind its last byte. */
 const noTrailers = new HeaderSet([], [], true);
 
@@ -21,6 +24,7 @@ export class Http2Exchange implements Exchange, StreamReceiver {
   readonly #head: RequestHead;
   readonly #gate = new BodyGate();
   #added: readonly HeaderPair[] = [];
+  #receivedBytes = 0;
 
   constructor(stream: Stream, head: RequestHead, peer: Peer) {
     this.#stream = stream;
@@ -98,6 +102,7 @@ export class Http2Exchange implements Exchange, StreamReceiver {
   // What the stream brings (StreamReceiver). --------------------------------------------------------------------------
 
   onData(bytes: Uint8Array, from: number, to: number): void {
+    this.#receivedBytes += to - from;
     this.#gate.data(bytes.subarray(from, to));
   }
 
@@ -111,6 +116,17 @@ export class Http2Exchange implements Exchange, StreamReceiver {
 
   onWritable(): void {
     this.#gate.drain();
+  }
+
+  /** A body of known length is one thing; otherwise each object is one in itself. */
+  get heldBytes(): number {
+    if (this.#stream.contentLeft < 0) return this.#gate.heldBytes;
+    return this.#gate.complete ? 0 : this.#receivedBytes;
+  }
+
+  get missingBytes(): number {
+    if (this.heldBytes === 0) return 0;
+    return this.#stream.contentLeft < 0 ? pieceBytes : this.#stream.contentLeft;
   }
 
   // -------------------------------------------------------------------------------------------------------------------

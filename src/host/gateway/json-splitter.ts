@@ -59,6 +59,11 @@ export class JsonSplitter {
     return this.#depth > 0;
   }
 
+  /** Bytes of an object that is not whole. */
+  get heldBytes(): number {
+    return this.#heldLength;
+  }
+
   /** Reads `bytes[from, to)`. */
   read(bytes: Uint8Array, sink: ObjectSink): void {
     let start = 0;

@@ -61,14 +61,13 @@ export interface Call {
   /** Response bytes that no window or socket has taken yet. */
   readonly unsentBytes: number;
 
+  /** Ends the call with one message and OK. The bytes are only read during the call. */
+  reply(message: Uint8Array): void;
   /**
-   * Ends the call with one message and OK. The bytes are only read during the call, unless they are `given` away: then
-   * they must not change any more and are not copied, which is worth it from some 10 KiB on.
-   */
-  reply(message: Uint8Array, given?: boolean): void;
-  /**
-   * Sends one message of several (`given` as above). False: enough is queued, wait for `drain`. `head`, when given, is
-   * the message's beginning and `message` its rest: one body can so be shared by many calls. The head is copied.
+   * Sends one message of several. False: enough is queued, wait for `drain`. The bytes are only read during the call,
+   * unless they are `given` away: then they must not change any more and are not copied, which is worth it from some
+   * 10 KiB on. `head`, when given, is the message's beginning and `message` its rest: one body can so be shared by many
+   * calls. The head is copied.
    */
   sendMessage(message: Uint8Array, given?: boolean, head?: Uint8Array): boolean;
   /** Ends the call with a status; with code 0, after the messages that were sent. */

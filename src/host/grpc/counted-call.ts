@@ -46,10 +46,10 @@ class CountedCall implements Call {
     return this.#call.unsentBytes;
   }
 
-  reply(message: Uint8Array, given?: boolean): void {
+  reply(message: Uint8Array): void {
     if (!this.#ended) this.#counts.messageSent(this.#method.slot, message.length);
     this.#end(GrpcCode.Ok);
-    this.#call.reply(message, given);
+    this.#call.reply(message);
   }
 
   sendMessage(message: Uint8Array, given?: boolean, head?: Uint8Array): boolean {

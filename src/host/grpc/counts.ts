@@ -36,7 +36,7 @@ export interface CountedMethod {
   readonly isStream: boolean;
 }
 
-const uncounted: CountedMethod = { slot: -1, isStream: false };
+const uncounted: CountedMethod = { slot: -1, isStream: true };
 const counted = new Map<string, CountedMethod>(methods.map(info => [info.path, describe(info)]));
 
 function describe({ method, kind }: MethodInfo): CountedMethod {

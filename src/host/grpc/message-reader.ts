@@ -39,6 +39,18 @@ export class MessageReader {
     return this.#heldLength > 0;
   }
 
+  /** Bytes of a message that is not whole. */
+  get heldBytes(): number {
+    return this.#heldLength;
+  }
+
+  /** Bytes that it misses; of its prefix, as long as that is not whole. */
+  get missingBytes(): number {
+    if (this.#heldLength === 0) return 0;
+    const wholeBytes = this.#heldLength < prefixBytes ? prefixBytes : prefixBytes + readLength(this.#held, 0);
+    return wholeBytes - this.#heldLength;
+  }
+
   /** Reads `bytes[from, to)`. */
   read(bytes: Uint8Array, from: number, to: number, sink: MessageSink) {
     let at = from;

@@ -79,6 +79,8 @@ const deafReceiver: StreamReceiver = {
   onEnd() {},
   onReset() {},
   onWritable() {},
+  heldBytes: 0,
+  missingBytes: 0,
 };
 
 class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
@@ -90,6 +92,8 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
   #listener: CallListener | undefined = undefined;
   #state: CallState = CallState.Running;
   #headersSent = false;
+  /** Bytes of the message of a unary call: it is at work until it is answered. */
+  #workBytes = 0;
   readonly #begunMs: number;
 
   deadlineTick = 0;
@@ -130,15 +134,15 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     return this.#stream.queuedBytes;
   }
 
-  reply(message: Uint8Array, given = false): void {
+  reply(message: Uint8Array): void {
     if (!this.#mayEnd(GrpcCode.Ok)) return;
     this.#context.counts.messageSent(this.#head.counted.slot, message.length);
     if (this.#headersSent || this.#head.gzip) {
-      this.#send(message, given);
+      this.#send(message, false);
       this.#stream.end(trailersOk);
     } else {
       writePrefix(0, message.length);
-      this.#stream.respond(responseHeaders, prefix, message, trailersOk, given);
+      this.#stream.respond(responseHeaders, prefix, message, trailersOk, false);
     }
     this.#stream.release();
   }
@@ -176,9 +180,18 @@ class ServerCall implements Call, StreamReceiver, MessageSink, DeadlineEntry {
     if (this.#state === CallState.Running) this.#listener?.drain?.();
   }
 
+  get heldBytes(): number {
+    return this.#state === CallState.Running ? this.#reader.heldBytes + this.#workBytes : 0;
+  }
+
+  get missingBytes(): number {
+    return this.#reader.missingBytes;
+  }
+
   // What the bytes bring (MessageSink). -------------------------------------------------------------------------------
 
   onMessage(flag: number, bytes: Uint8Array, from: number, to: number): boolean {
+    if (!this.#head.counted.isStream) this.#workBytes += prefixBytes + to - from;
     const message = bytes.subarray(from, to);
     if (flag === 0) this.#received(message);
     else this.#compressed(flag, message);

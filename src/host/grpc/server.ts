@@ -65,11 +65,12 @@ const deadlineTickMs = 10;
 export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const clock = () => performance.now();
   const deadlines = new DeadlineTimer(clock);
+  const receiveBytesMax = options.receiveBytesMax ?? receiveBytesMaxDefault;
   const context: CallContext = {
     service: options.service,
     deadlines: deadlines.wheel,
     clock,
-    receiveBytesMax: options.receiveBytesMax ?? receiveBytesMaxDefault,
+    receiveBytesMax,
     acceptPlain: options.acceptPlain,
     counts: options.counts ?? new GrpcCounts(),
   };
@@ -80,7 +81,8 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     const source = sources?.take();
     if (source !== undefined) socket.once('close', () => sources?.give(source));
     const { remoteAddress: address = '', remotePort: port = 0 } = socket;
-    const client = { peer: { address, port, source, commonName: commonNames.get(socket) }, held: new HeldBytes() };
+    const peer = { address, port, source, commonName: commonNames.get(socket) };
+    const client = { peer, held: new HeldBytes(receiveBytesMax) };
     clients.set(socket, client);
     return client;
   };

@@ -11,8 +11,11 @@
 export interface Http2Limits {
   /** Largest frame payload that we accept: our SETTINGS_MAX_FRAME_SIZE (16,384 to 16,777,215). */
   readonly frameBytesMax: number;
-  /** Bytes a peer may send ahead on one stream: our SETTINGS_INITIAL_WINDOW_SIZE. */
+  /** Bytes a peer may send ahead on one stream: our SETTINGS_INITIAL_WINDOW_SIZE. See receive-windows.ts. */
   readonly streamWindowBytes: number;
+  /** Streams of a connection that may go beyond it at a time, and what they may hold together unless it is only one. */
+  readonly wideStreamsMax: number;
+  readonly wideBytesMax: number;
   /** Bytes a peer may send ahead on a connection (at least 65,535, RFC 9113 §6.9.2). */
   readonly connectionWindowBytes: number;
   /** Size of the table that the peer's header encoder may use: our SETTINGS_HEADER_TABLE_SIZE. */
@@ -81,9 +84,14 @@ export interface Http2Limits {
 const kib = 1024;
 const mib = 1024 * kib;
 
+/** What is read, of HTTP/1 too, when nobody wants it any more: who sends more is hung up on, as by Go's server. */
+export const unwantedBytesMax = 256 * kib;
+
 export const http2LimitsDefault: Http2Limits = {
   frameBytesMax: 16 * kib,
-  streamWindowBytes: 1 * mib,
+  streamWindowBytes: 65_535,
+  wideStreamsMax: 32,
+  wideBytesMax: 32 * mib,
   connectionWindowBytes: 16 * mib,
   headerTableBytes: 4 * kib,
   headerListBytesMax: 16 * kib,
@@ -95,8 +103,8 @@ export const http2LimitsDefault: Http2Limits = {
   connectionUnsentBytesMax: 256 * mib,
   sharedUnsentBytesMax: 1024 * mib,
   unsentShareBytes: 16 * mib,
-  crowdedFromBytes: 2 * mib,
-  crowdedUntilBytes: 1 * mib,
+  crowdedFromBytes: 1 * mib,
+  crowdedUntilBytes: 512 * kib,
   stalledBytesMax: 64 * mib,
   stalledTimeoutMs: 30_000,
   outputBytesMax: 1 * mib,
@@ -114,7 +122,7 @@ export const http2LimitsDefault: Http2Limits = {
   resetStreamsRemembered: 1_024,
   prefaceTimeoutMs: 10_000,
   headerBlockTimeoutMs: 10_000,
-  lingerTimeoutMs: 5_000,
+  lingerTimeoutMs: 1_000,
   keepaliveIntervalMs: 2 * 60 * 60 * 1_000,
   keepaliveTimeoutMs: 20_000,
   pingIntervalMsMin: 0,

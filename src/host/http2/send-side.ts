@@ -9,8 +9,10 @@
  * `outputBytesMax`, and a small one beside it waits for one frame, not for megabytes.
  *
  * Invariants: bytes sent on a stream never exceed its window nor the connection's (RFC 9113 §6.9.1); header blocks are
- * encoded when they are written, in that order; `unsentBytes` is the sum of the streams' `queuedBytes`, and that of
- * streams which wait for nothing but their end is the measure of crowding: a connection without streams is not crowded.
+ * encoded when they are written, in that order; a part that waits was given, or is a copy of our own, whose segments go
+ * back to the pool when they are written into frames or their stream is gone; `unsentBytes` is the sum of the streams'
+ * `queuedBytes`, and that of streams which wait for nothing but their end is the measure of crowding: a connection
+ * without streams is not crowded.
  */
 import { assert } from '../../base/assert.js';
 import {
@@ -25,7 +27,7 @@ import {
 } from './frames.js';
 import { Encoder, type HeaderSet } from './hpack/encoder.js';
 import type { Http2Limits } from './limits.js';
-import type { OutputBuffer } from './output.js';
+import { type OutputBuffer, type SegmentPool, segmentBytes } from './output.js';
 import type { Stream } from './stream.js';
 
 /** What all connections of a process have queued together; whoever makes connections makes one. */
@@ -36,6 +38,8 @@ export interface SharedUnsent {
 /** What a connection's options say of its sending half. */
 export interface SendOptions {
   readonly limits: Http2Limits;
+  /** Where copies of what waits are kept. */
+  readonly pool: SegmentPool;
   /** Response bytes that wait on all connections together. */
   readonly shared: SharedUnsent;
   /** Many bytes of answers wait for the peer to take them; then, no longer so many. */
@@ -51,6 +55,9 @@ export class SendSide {
   readonly encoder = new Encoder();
   readonly #output: OutputBuffer;
   readonly #limits: Http2Limits;
+  readonly #pool: SegmentPool;
+  /** Queued parts that go back to the pool. */
+  readonly #kept = new Set<Uint8Array>();
   readonly #shared: SharedUnsent;
   readonly #crowded: (isCrowded: boolean) => void;
   readonly #localEnd: LocalEndListener;
@@ -81,6 +88,7 @@ export class SendSide {
   constructor(output: OutputBuffer, options: SendOptions, localEnd: LocalEndListener) {
     this.#output = output;
     this.#limits = options.limits;
+    this.#pool = options.pool;
     this.#shared = options.shared;
     this.#crowded = options.crowded;
     this.#localEnd = localEnd;
@@ -131,7 +139,7 @@ export class SendSide {
     this.#enqueue(stream, body);
     this.#join(stream);
     this.pump();
-    if (!given && stream.queuedBytes > 0) keepLastPart(stream, body);
+    if (!given && stream.queuedBytes > 0) this.#keepLastPart(stream, body);
     stream.owesWritable ||= stream.queuedBytes > this.#limits.streamDrainBytes;
     return !stream.owesWritable;
   }
@@ -151,6 +159,7 @@ export class SendSide {
   drop(stream: Stream): void {
     this.#count(-stream.queuedBytes);
     if (stream.trailers !== undefined) this.#countAnswer(-stream.queuedBytes);
+    for (let at = stream.queueFirst; at < stream.queue.length; at += 1) this.#release(stream.queue[at]!);
     stream.queuedBytes = 0;
     stream.queue = [];
     stream.queueFirst = 0;
@@ -226,6 +235,7 @@ export class SendSide {
       left -= taken;
       stream.queueOffset += taken;
       if (stream.queueOffset === part.length) {
+        this.#release(part);
         stream.queue[stream.queueFirst] = nothing;
         stream.queueFirst += 1;
         stream.queueOffset = 0;
@@ -281,13 +291,24 @@ export class SendSide {
     else this.#roundLast.nextInRound = stream;
     this.#roundLast = stream;
   }
-}
 
-/** Copies what is still queued of the borrowed `body`, the last part of the stream's queue. */
-function keepLastPart(stream: Stream, body: Uint8Array): void {
-  const last = stream.queue.length - 1;
-  if (stream.queue[last] !== body) return;
-  const sent = stream.queueFirst === last ? stream.queueOffset : 0;
-  stream.queue[last] = body.slice(sent);
-  if (sent > 0) stream.queueOffset = 0;
+  /** Copies what is still queued of the borrowed `body`, the last part of the stream's queue. */
+  #keepLastPart(stream: Stream, body: Uint8Array): void {
+    const last = stream.queue.length - 1;
+    if (stream.queue[last] !== body) return;
+    stream.queue.pop();
+    let at = stream.queueFirst === last ? stream.queueOffset : 0;
+    if (at > 0) stream.queueOffset = 0;
+    for (; body.length - at >= segmentBytes; at += segmentBytes) {
+      const segment = this.#pool.take(true);
+      copyInto(segment, 0, body, at, at + segmentBytes);
+      this.#kept.add(segment);
+      stream.queue.push(segment);
+    }
+    if (at < body.length) stream.queue.push(body.slice(at));
+  }
+
+  #release(part: Uint8Array): void {
+    if (part.length === segmentBytes && this.#kept.delete(part)) this.#pool.give(part);
+  }
 }

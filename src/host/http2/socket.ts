@@ -18,7 +18,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { performance } from 'node:perf_hooks';
 import { Connection, Phase } from './connection.js';
 import { clientPreface } from './frames.js';
-import type { Http2Limits } from './limits.js';
+import { type Http2Limits, unwantedBytesMax } from './limits.js';
 import { LoopShare } from './loop-share.js';
 import { SegmentPool } from './output.js';
 import { PacedSocket } from './paced-socket.js';
@@ -219,6 +219,8 @@ class Session {
   };
   readonly #share = new LoopShare(restRatio);
   #ended = false;
+  /** What came behind the end. */
+  #unwantedBytes = 0;
   /** The others read first. */
   #yields = false;
   readonly #yielded = () => {
@@ -274,7 +276,7 @@ class Session {
 
   #read(chunk: Buffer): void {
     const { connection } = this;
-    if (connection.phase === Phase.Finished) return;
+    if (connection.phase === Phase.Finished) return this.#drop(chunk.length);
     if (chunk.length < bulkChunkBytes || this.#yields) return connection.receive(chunk);
     const beganMs = performance.now();
     const { frames, requests } = connection;
@@ -295,10 +297,17 @@ class Session {
   }
 
   #resume(): void {
-    if (!this.#yields && this.#socket.isPaused()) this.#socket.resume();
+    if (this.#yields || this.#unwantedBytes > unwantedBytesMax) return;
+    if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  /** Says goodbye after the last write; what still comes is dropped, so that the peer can read why. */
+  /** So much of what comes behind the end is read, so that a peer which is busy sending can read why; then no more is. */
+  #drop(bytes: number): void {
+    this.#unwantedBytes += bytes;
+    if (this.#unwantedBytes > unwantedBytesMax) this.#socket.pause();
+  }
+
+  /** Says goodbye after the last write. */
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;

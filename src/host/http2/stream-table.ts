@@ -14,12 +14,13 @@
 import { assert } from '../../base/assert.js';
 import type { ConnectionBudgets } from './connection-budgets.js';
 import { ErrorCode } from './error-codes.js';
-import { sendRstStream, sendWindowUpdate, streamIdLargest } from './frames.js';
+import { sendRstStream, streamIdLargest } from './frames.js';
 import type { BlockProblem, HeaderBlocks } from './header-blocks.js';
 import type { HeaderSet } from './hpack/encoder.js';
 import type { HeaderField } from './hpack/field.js';
 import type { Http2Limits } from './limits.js';
 import type { OutputBuffer } from './output.js';
+import { ReceiveWindows } from './receive-windows.js';
 import type { RequestHead } from './request-head.js';
 import { ResetStreams } from './reset-streams.js';
 import type { SendSide } from './send-side.js';
@@ -46,6 +47,7 @@ export class StreamTable implements StreamOwner {
   readonly #output: OutputBuffer;
   readonly #streams = new Map<number, Stream>();
   readonly #resets: ResetStreams;
+  readonly #receiveWindows: ReceiveWindows;
   /** Streams whose response is complete while their request is not. */
   #endedEarly: Stream[] = [];
   /** The last range of ids that the peer passed over: those streams were never used. */
@@ -67,6 +69,7 @@ export class StreamTable implements StreamOwner {
     this.#limits = options.limits;
     this.#output = options.output;
     this.#resets = new ResetStreams(options.limits.resetStreamsRemembered);
+    this.#receiveWindows = new ReceiveWindows(options.limits, options.output);
     this.#windows = { receive: options.limits.streamWindowBytes, send: 0 };
   }
 
@@ -123,7 +126,7 @@ export class StreamTable implements StreamOwner {
     if (length > 0) stream.receiver!.onData(bytes, from, to);
     else if (!endStream && !this.#idle()) return;
     if (endStream) this.#remoteEnd(stream, noTrailers);
-    else this.#giveBack(stream, frameBytes);
+    else if (stream.state === StreamState.Open) this.#receiveWindows.received(stream, length);
   }
 
   /** RST_STREAM. */
@@ -167,6 +170,7 @@ export class StreamTable implements StreamOwner {
 
   /** The connection is gone: every stream is, and says so to its receiver. */
   abort(code: ErrorCode): void {
+    this.#receiveWindows.close();
     for (const stream of [...this.#streams.values()]) {
       this.#close(stream);
       tellReset(stream, 'connection', code);
@@ -241,6 +245,8 @@ export class StreamTable implements StreamOwner {
 
   released(stream: Stream): void {
     if (stream.state === StreamState.Closed) this.held -= 1;
+    this.#receiveWindows.leave(stream);
+    this.#options.touch();
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -271,15 +277,6 @@ export class StreamTable implements StreamOwner {
     else if (stream.state === StreamState.HalfClosedLocal) this.#close(stream);
     else return; // its receiver reset it
     stream.receiver!.onEnd(trailers);
-  }
-
-  #giveBack(stream: Stream, bytes: number): void {
-    if (stream.state !== StreamState.Open) return;
-    stream.receivedBytes += bytes;
-    if (stream.receivedBytes * 2 < this.#limits.streamWindowBytes) return;
-    sendWindowUpdate(this.#output, stream.id, stream.receivedBytes);
-    stream.receiveWindow += stream.receivedBytes;
-    stream.receivedBytes = 0;
   }
 
   /** HEADERS or DATA for a stream that is not in the table. `paid`: flow control bounds it. */
@@ -341,6 +338,7 @@ export class StreamTable implements StreamOwner {
   #close(stream: Stream): void {
     stream.state = StreamState.Closed;
     this.#streams.delete(stream.id);
+    this.#receiveWindows.leave(stream);
     if (stream.queuedBytes > 0) this.send.drop(stream);
     if (stream.handlerEnded) this.held -= 1;
   }

@@ -21,6 +21,10 @@ import type { HeaderField } from './hpack/field.js';
 export const StreamState = { Open: 0, HalfClosedRemote: 1, HalfClosedLocal: 2, Closed: 3 } as const;
 export type StreamState = (typeof StreamState)[keyof typeof StreamState];
 
+/** How far a stream's receive window may open (receive-windows.ts). */
+export const Width = { Narrow: 0, Waiting: 1, Wide: 2 } as const;
+export type Width = (typeof Width)[keyof typeof Width];
+
 /**
  * Who ended a stream before its time: the peer, we (its frames were wrong or its reader too slow), or the connection.
  */
@@ -36,6 +40,13 @@ export interface StreamReceiver {
   onReset(cause: ResetCause, code: number): void;
   /** After a `sendData` that returned false: most of what was queued has left. */
   onWritable(): void;
+  /** Bytes of data that it holds because something is not whole yet, or not answered. They fall while it hears only. */
+  readonly heldBytes: number;
+  /**
+   * Bytes of data still missing of that, as far as it knows. It may say less if it does not know: at least half of a
+   * stream's window, and not more than all of it. 0: nothing is missing.
+   */
+  readonly missingBytes: number;
 }
 
 /** What a stream needs of its connection. */
@@ -63,9 +74,14 @@ export class Stream {
   receiver: StreamReceiver | undefined = undefined;
   resetUntold: { readonly cause: ResetCause; readonly code: number } | undefined = undefined;
 
-  /** Bytes the peer may still send, and bytes it sent that no WINDOW_UPDATE gave back yet. */
+  /** Bytes the peer may still send. */
   receiveWindow: number;
-  receivedBytes = 0;
+  /** How far that may open, what the receiver held when it was asked last, and what it will hold. */
+  width: Width = Width.Narrow;
+  heldBytes = 0;
+  wholeBytes = 0;
+  nextWaiting: Stream | undefined = undefined;
+  previousWaiting: Stream | undefined = undefined;
   /** Bytes of the request's `content-length` still to come; -1 = none announced. */
   contentLeft: number;
 

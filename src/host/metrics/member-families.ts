@@ -44,6 +44,7 @@ const gauges: readonly Row[] = [
   ],
   ['kvorum_raft_term', Scalar.raftTerm, "Raft's term."],
   ['kvorum_raft_log_entries', Scalar.logEntries, 'Entries that the log keeps.'],
+  ['kvorum_held_reads', Scalar.heldReads, 'Reads that wait until their client takes the answers which it has.'],
 ];
 
 const counters: readonly Row[] = [

@@ -80,7 +80,7 @@ class Server {
         return heard;
       },
     };
-    const from = { peer: { address: '192.0.2.1', port: 4_711, commonName: undefined }, held: new HeldBytes() };
+    const from = { peer: { address: '192.0.2.1', port: 4_711, commonName: undefined }, held: new HeldBytes(1_000) };
     this.peer = new Peer(limits, (stream, head) => acceptCall(context, stream, head, from));
     this.peer.shakeHands(settings);
   }
@@ -374,6 +374,42 @@ describe('a message', () => {
       assert.ok(headers.startsWith(`${okHeaders}, grpc-status: ${code}, grpc-message: ${text}`), headers);
       assert.deepEqual(heard.cancels, ['protocol']);
     }
+  });
+});
+
+describe('a large message', () => {
+  const narrow = { streamWindowBytes: 100, wideStreamsMax: 1 };
+
+  /** Two calls of a method; the bytes that the first one's windows give to the second when the first has 200 bytes. */
+  function begin(path: string): { server: Server; given: () => number[] } {
+    const server = new Server(narrow);
+    const fields = post.map(([name, value]) => [name, name === ':path' ? path : value] as const);
+    for (const id of [1, 3]) server.peer.send(headersFrame(id, false, fields), dataFrame(id, false, begun));
+    const given = (): number[] => {
+      const updates = server.peer
+        .frames()
+        .filter(({ type, streamId }) => type === FrameType.WindowUpdate && streamId > 0);
+      return updates.map(({ streamId }) => streamId);
+    };
+    assert.deepEqual(given(), [1], 'the second waits');
+    server.peer.send(dataFrame(1, false, new Uint8Array(105)));
+    assert.equal(server.calls[0]!.messages.length, 1);
+    return { server, given };
+  }
+  const begun = message(new Uint8Array(200)).slice(0, 100);
+
+  it('of a unary call lets the next one in when it is answered', () => {
+    const { server, given } = begin('/etcdserverpb.KV/Put');
+    assert.deepEqual(given(), []);
+    server.peer.send(dataFrame(1, true, []));
+    assert.deepEqual(given(), []);
+    server.calls[0]!.call.reply(Uint8Array.of(1));
+    assert.deepEqual(given(), [3]);
+  });
+
+  it('of a stream does so when it is whole', () => {
+    const { given } = begin('/etcdserverpb.Watch/Watch');
+    assert.deepEqual(given(), [3, 1]);
   });
 });
 

@@ -125,7 +125,7 @@ describe('message framing', () => {
     const messages = [[], [1], [2, 3], Array.from({ length: 300 }, (_, index) => index & 255), []];
     const bytes = Uint8Array.from(messages.flatMap((message, index) => framed(index & 1, message)));
     for (let size = 1; size <= bytes.length; size += 1) {
-      const reader = new MessageReader(1_000, new HeldBytes());
+      const reader = new MessageReader(1_000, new HeldBytes(1_000));
       const found: [number, number[]][] = [];
       for (let at = 0; at < bytes.length; at += size) {
         reader.read(bytes, at, Math.min(at + size, bytes.length), {
@@ -145,7 +145,7 @@ describe('message framing', () => {
 
   it('refuses a length above the limit by its prefix alone, cut or not', () => {
     for (const size of [1, 5]) {
-      const reader = new MessageReader(100, new HeldBytes());
+      const reader = new MessageReader(100, new HeldBytes(100));
       const bytes = Uint8Array.of(0, 255, 255, 255, 255);
       const lengths: number[] = [];
       for (let at = 0; at < 5; at += size) {
@@ -159,9 +159,33 @@ describe('message framing', () => {
     }
   });
 
+  it('says what it holds, and what that misses', () => {
+    const reader = new MessageReader(1_000, new HeldBytes(1_000));
+    const sink = { onMessage: () => true, onTooLarge: () => assert.fail(), onNoRoom: () => assert.fail() };
+    const two = Uint8Array.from([...framed(0, new Array<number>(300).fill(1)), ...framed(0, [2, 3])]);
+    const said = [0, 2, 5, 100, 303, 305, 307, 310, 312].map((to, index, cuts) => {
+      reader.read(two, cuts[index - 1] ?? 0, to, sink);
+      return [reader.heldBytes, reader.missingBytes];
+    });
+    assert.deepEqual(said, [
+      [0, 0],
+      [2, 3],
+      [5, 300],
+      [100, 205],
+      [303, 2],
+      [0, 0],
+      [2, 3],
+      [5, 2],
+      [0, 0],
+    ]);
+    reader.read(two, 0, 100, sink);
+    reader.drop();
+    assert.deepEqual([reader.heldBytes, reader.missingBytes], [0, 0]);
+  });
+
   it('holds what the account has room for, and gives the room back', () => {
     const mib = 1024 * 1024;
-    const account = new HeldBytes();
+    const account = new HeldBytes(2 * mib);
     let refused = 0;
     const sink = { onMessage: () => true, onTooLarge: () => assert.fail(), onNoRoom: () => void refused++ };
     const begun = new Uint8Array(2 * mib - 100);
@@ -169,31 +193,38 @@ describe('message framing', () => {
     const rest = new Uint8Array(105);
     const readers = Array.from({ length: 200 }, () => new MessageReader(2 * mib, account));
     for (const reader of readers) reader.read(begun, 0, begun.length, sink);
-    assert.equal(refused, 73, 'of two megabytes each, 256 MiB on one connection');
+    assert.equal(refused, 72, 'with their prefixes 128 of them have room');
     readers[0]?.read(rest, 0, rest.length, sink);
     readers[1]?.drop();
     for (const reader of [new MessageReader(2 * mib, account), new MessageReader(2 * mib, account)]) {
       reader.read(begun, 0, begun.length, sink);
       readers.push(reader);
     }
-    assert.equal(refused, 73);
+    assert.equal(refused, 72);
     for (const reader of readers) reader.drop();
-    assert.ok(account.take(256 * mib));
-    account.give(256 * mib);
+    assert.ok(account.take(258 * mib));
+    account.give(258 * mib);
   });
 
   it('leaves every connection a share, whatever the others hold', () => {
     const mib = 1024 * 1024;
-    const greedy = [new HeldBytes(), new HeldBytes()];
-    for (const account of greedy) assert.ok(account.take(255 * mib));
-    const modest = new HeldBytes();
+    const greedy = [new HeldBytes(mib), new HeldBytes(mib)];
+    for (const account of greedy) assert.ok(account.take(256 * mib));
+    const modest = new HeldBytes(mib);
     assert.deepEqual([modest.take(4 * mib), modest.take(1)], [true, false]);
     modest.give(4 * mib);
-    for (const account of greedy) account.give(255 * mib);
+    for (const account of greedy) account.give(256 * mib);
+  });
+
+  it('has room for one message of any size', () => {
+    const large = 700 * 1024 * 1024;
+    const account = new HeldBytes(large);
+    assert.ok(account.take(large));
+    account.give(large);
   });
 
   it('reads no further when the sink says so', () => {
-    const reader = new MessageReader(100, new HeldBytes());
+    const reader = new MessageReader(100, new HeldBytes(100));
     let messages = 0;
     reader.read(Uint8Array.from([...framed(0, [1]), ...framed(0, [2])]), 0, 12, {
       onMessage: () => ++messages === 0,

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { ErrorCode } from '../../../src/host/http2/error-codes.js';
 import { readUint31 } from '../../../src/host/http2/frames.js';
+import { segmentBytes } from '../../../src/host/http2/output.js';
 import type { Stream } from '../../../src/host/http2/stream.js';
 import {
   dataFrame,
@@ -123,6 +124,39 @@ it('sends what a borrowed body held when it was lent', () => {
   peer.send(windowUpdateFrame(1, 100));
   const sent = data(peer.frames()).flatMap(({ payload }) => [...payload]);
   assert.deepEqual(sent, [100, 101, ...Array.from({ length: 30 }, (_, index) => index)]);
+});
+
+it('keeps what waits of a large borrowed body in segments, which go back when it has left or is given up', () => {
+  const peer = Peer.open({}, [[Setting.InitialWindowSize, 0]]);
+  const segments: Uint8Array[] = Array.from({ length: 3 }, () => new Uint8Array(segmentBytes));
+  const putIntoPool = (): void => {
+    for (const segment of segments) peer.pool.give(segment);
+  };
+  const areInPool = (): boolean[] => {
+    const all = Array.from({ length: 8 }, () => peer.pool.take(true));
+    return segments.map(segment => all.includes(segment));
+  };
+  const body = Uint8Array.from({ length: 3 * segmentBytes + 100 }, (_, index) => index / 100);
+  const expected = Buffer.from(body);
+  putIntoPool();
+  peer.send(headersFrame(1, true), headersFrame(3, true), headersFrame(5, true));
+  peer.requests[0]!.stream.respond(okHeaders, nothing, body, endTrailers, false);
+  assert.deepEqual(areInPool(), [false, false, false]);
+  body.fill(255);
+  peer.send(windowUpdateFrame(0, 2 * body.length), windowUpdateFrame(1, body.length));
+  assert.deepEqual(Buffer.concat(data(peer.frames()).map(({ payload }) => payload)), expected);
+  assert.deepEqual(areInPool(), [true, true, true], 'all were written into frames');
+  peer.frames(); // after an empty batch the next begins with a small segment
+  putIntoPool();
+  peer.requests[1]!.stream.respond(okHeaders, nothing, body, endTrailers, false);
+  assert.deepEqual(areInPool(), [false, false, false]);
+  peer.send(rstStreamFrame(3, ErrorCode.Cancel));
+  assert.deepEqual(areInPool(), [true, true, true], 'the stream is gone');
+  const given = segments[0]!;
+  peer.requests[2]!.stream.respond(okHeaders, nothing, given, endTrailers, true);
+  peer.send(windowUpdateFrame(5, segmentBytes));
+  assert.equal(bytesOf(peer.frames()), segmentBytes);
+  assert.deepEqual(areInPool(), [false, false, false], 'who gave it may still read it');
 });
 
 it('obeys a smaller window for streams that wait already, and the frame size that the peer takes', () => {

@@ -59,6 +59,9 @@ export class Request implements StreamReceiver {
   trailers: readonly HeaderField[] = [];
   resets: { cause: ResetCause; code: number }[] = [];
   drains = 0;
+  /** What it says of something unfinished. */
+  heldBytes = 0;
+  missingBytes = 0;
   onDataDo: (() => void) | undefined = undefined;
   onEndDo: (() => void) | undefined = undefined;
   onWritableDo: (() => void) | undefined = undefined;
@@ -109,7 +112,7 @@ export class Peer {
   readonly crowded: boolean[] = [];
   /** What a new request does at once. */
   onRequest: ((request: Request) => void) | undefined = undefined;
-  readonly #pool = new SegmentPool(2 ** 19);
+  readonly pool = new SegmentPool(2 ** 19);
 
   /** `accept` replaces the recording of requests. */
   constructor(
@@ -120,7 +123,7 @@ export class Peer {
     this.connection = new Connection({
       limits: { ...http2LimitsDefault, ...limits },
       clock: () => this.nowMs,
-      pool: this.#pool,
+      pool: this.pool,
       shared,
       accept,
       crowded: isCrowded => this.crowded.push(isCrowded),
@@ -171,7 +174,7 @@ export class Peer {
     const parts: Uint8Array[] = [];
     for (const segment of this.connection.takeOutput()) {
       parts.push(segment.bytes.slice(0, segment.length));
-      this.#pool.give(segment.bytes);
+      this.pool.give(segment.bytes);
     }
     return parseFrames(joined(parts));
   }

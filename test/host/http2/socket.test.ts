@@ -5,132 +5,28 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { type ClientHttp2Session, connect, constants } from 'node:http2';
-import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
-import { describe, it, type TestContext } from 'node:test';
+import { type ClientHttp2Session, constants } from 'node:http2';
+import type { Socket } from 'node:net';
+import { describe, it } from 'node:test';
 import { setImmediate as nextRound } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ErrorCode } from '../../../src/host/http2/error-codes.js';
 import { clientPreface } from '../../../src/host/http2/frames.js';
-import { type Http2Limits, http2LimitsDefault } from '../../../src/host/http2/limits.js';
-import { Http2Listener } from '../../../src/host/http2/socket.js';
-import type { ResetCause, Stream, StreamReceiver } from '../../../src/host/http2/stream.js';
+import { http2LimitsDefault } from '../../../src/host/http2/limits.js';
 import { requirePeer } from '../../support/peers.js';
+import { Fixture } from './listener-fixture.js';
 import {
   dataFrame,
-  endTrailers,
+  type Frame,
   FrameType,
   frame,
   headersFrame,
-  okHeaders,
   parseFrames,
   rstStreamFrame,
   Setting,
   settingsFrame,
   windowUpdateFrame,
 } from './peer.js';
-
-const nothing = new Uint8Array(0);
-
-/** Sends back what it gets: all of it at the end, or as many zeros as `/zeros/N` asks for. */
-class Echo implements StreamReceiver {
-  readonly #stream: Stream;
-  readonly #path: string;
-  readonly #parts: Uint8Array[] = [];
-  readonly #told: (cause: ResetCause) => void;
-
-  constructor(stream: Stream, path: string, told: (cause: ResetCause) => void) {
-    this.#stream = stream;
-    this.#path = path;
-    this.#told = told;
-  }
-
-  onData(bytes: Uint8Array, from: number, to: number): void {
-    if (this.#path === '/costly') for (const untilMs = performance.now() + 0.2; performance.now() < untilMs; );
-    this.#parts.push(bytes.slice(from, to));
-  }
-
-  onEnd(): void {
-    if (this.#path === '/never') return;
-    const zeros = /^\/zeros\/(\d+)$/.exec(this.#path);
-    const body = zeros === null ? Buffer.concat(this.#parts) : Buffer.alloc(Number(zeros[1]));
-    this.#stream.respond(okHeaders, nothing, body, endTrailers, true);
-    this.#stream.release();
-  }
-
-  onReset(cause: ResetCause): void {
-    this.#told(cause);
-    this.#stream.release();
-  }
-
-  onWritable(): void {}
-}
-
-class Fixture {
-  readonly listener: Http2Listener;
-  readonly address: AddressInfo;
-  readonly resets: ResetCause[];
-  /** Of requests, in the order in which they were accepted, and the sockets that they came on. */
-  readonly paths: string[];
-  readonly sockets: Socket[];
-
-  private constructor(
-    listener: Http2Listener,
-    address: AddressInfo,
-    heard: { resets: ResetCause[]; paths: string[]; sockets: Socket[] },
-  ) {
-    this.listener = listener;
-    this.address = address;
-    this.resets = heard.resets;
-    this.paths = heard.paths;
-    this.sockets = heard.sockets;
-  }
-
-  static async start(t: TestContext, limits: Partial<Http2Limits> = {}, http = true): Promise<Fixture> {
-    const resets: ResetCause[] = [];
-    const paths: string[] = [];
-    const sockets: Socket[] = [];
-    const httpServer = createServer({ headersTimeout: 100, connectionsCheckingInterval: 20 }, (request, response) => {
-      request.on('error', () => {});
-      let length = 0;
-      request.on('data', (part: Buffer) => {
-        length += part.length;
-      });
-      request.on('end', () => response.end(`${request.method} ${request.url} ${length}`));
-    });
-    const listener = new Http2Listener({
-      limits: { ...http2LimitsDefault, ...limits },
-      accept: (stream, head, socket) => {
-        paths.push(head.path);
-        sockets.push(socket);
-        return new Echo(stream, head.path, cause => resets.push(cause));
-      },
-      ...(http ? { httpServer } : {}),
-    });
-    const address = await listener.listen('127.0.0.1', 0);
-    t.after(() => listener.close(0));
-    return new Fixture(listener, address, { resets, paths, sockets });
-  }
-
-  get origin(): string {
-    return `http://127.0.0.1:${this.address.port}`;
-  }
-
-  session(t: TestContext): ClientHttp2Session {
-    const session = connect(this.origin);
-    session.on('error', () => {});
-    t.after(() => session.destroy());
-    return session;
-  }
-
-  socket(t: TestContext): Socket {
-    const socket = connectTcp(this.address.port, '127.0.0.1');
-    socket.on('error', () => {});
-    t.after(() => socket.destroy());
-    return socket;
-  }
-}
 
 async function exchange(session: ClientHttp2Session, path: string, body: Buffer): Promise<Buffer> {
   const request = session.request({ ':method': 'POST', ':path': path });
@@ -319,19 +215,22 @@ it('a peer that attacks loses its connection, and its neighbours lose nothing', 
     Buffer.concat([headersFrame(2 * index + 1, false), rstStreamFrame(2 * index + 1, 8)]),
   );
   attacker.write(Buffer.concat(attack));
-  const parts: Buffer[] = [];
-  const [echoes] = await Promise.all([
+  const [echoes, last] = await Promise.all([
     Promise.all(Array.from({ length: 50 }, () => exchange(neighbour, '/echo', Buffer.from('x')))),
-    (async () => {
-      for await (const part of attacker) parts.push(part as Buffer);
-    })(),
+    lastFrame(attacker),
   ]);
   assert.ok(echoes.every(echo => echo.length === 1));
-  const last = parseFrames(Buffer.concat(parts)).at(-1)!;
   assert.deepEqual([last.type, last.payload[7]], [FrameType.Goaway, ErrorCode.EnhanceYourCalm]);
   assert.ok(fixture.resets.length <= http2LimitsDefault.resetsBurst + 100, `${fixture.resets.length} streams`);
   assert.equal(fixture.listener.handlers, 0);
 });
+
+/** The last frame that comes before the other end closes. */
+async function lastFrame(socket: Socket): Promise<Frame> {
+  const parts: Buffer[] = [];
+  for await (const part of socket) parts.push(part as Buffer);
+  return parseFrames(Buffer.concat(parts)).at(-1)!;
+}
 
 /** The head of a POST that a peer writes by hand. */
 function postHead(streamId: number, path: string, endStream: boolean): Uint8Array {
@@ -346,11 +245,7 @@ function postHead(streamId: number, path: string, endStream: boolean): Uint8Arra
 describe('a peer that sends without end', () => {
   it('is read by the chunk, and others between', async t => {
     const fixture = await Fixture.start(t);
-    const [greedy, polite] = [fixture.socket(t), fixture.socket(t)];
-    for (const socket of [greedy, polite]) {
-      socket.write(Buffer.concat([clientPreface, settingsFrame([])]));
-      await once(socket, 'data');
-    }
+    const [greedy, polite] = [await fixture.open(t), await fixture.open(t)];
     const flood = Array.from({ length: 20_000 }, (_, at) => postHead(2 * at + 1, '/greedy', true));
     greedy.write(Buffer.concat(flood));
     greedy.resume();
@@ -363,11 +258,13 @@ describe('a peer that sends without end', () => {
 
   it('gets its share of the loop for what it uploads, and no more', async t => {
     const fixture = await Fixture.start(t);
-    const uploader = fixture.socket(t);
-    uploader.write(Buffer.concat([clientPreface, settingsFrame([])]));
-    await once(uploader, 'data');
-    uploader.resume();
+    const uploader = await fixture.open(t);
     t.mock.timers.enable({ apis: ['setTimeout'] }); // a rest that has begun does not end by itself
+    let nowMs = performance.now();
+    t.mock.method(performance, 'now', () => {
+      nowMs += 0.02; // a machine that is busy with other things would be rest enough
+      return nowMs;
+    });
     const frames = Array.from({ length: 1_000 }, () => dataFrame(1, false, new Uint8Array(16_384)));
     uploader.write(Buffer.concat([postHead(1, '/costly', false), ...frames]));
     // A chunk a round would have brought all of it several times over.
@@ -382,10 +279,7 @@ describe('a peer that sends without end', () => {
 
   it('is not held up when what it sends are calls', async t => {
     const fixture = await Fixture.start(t);
-    const caller = fixture.socket(t);
-    caller.write(Buffer.concat([clientPreface, settingsFrame([])]));
-    await once(caller, 'data');
-    caller.resume();
+    const caller = await fixture.open(t);
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const calls = Array.from({ length: 10_000 }, (_, at) => [
       headersFrame(2 * at + 1, false),
@@ -442,11 +336,27 @@ describe('closing', () => {
     const fixture = await Fixture.start(t);
     const socket = fixture.socket(t);
     socket.write(Buffer.concat([clientPreface, settingsFrame([]), dataFrame(0, true, [1])]));
-    const parts: Buffer[] = [];
-    for await (const part of socket) parts.push(part as Buffer);
-    const last = parseFrames(Buffer.concat(parts)).at(-1)!;
+    const last = await lastFrame(socket);
     assert.equal(last.type, FrameType.Goaway);
     assert.equal(String.fromCharCode(...last.payload.subarray(8)), 'DATA on stream 0');
+  });
+
+  it('reads little of what comes behind the end, and the peer still hears why', async t => {
+    const fixture = await Fixture.start(t, { lingerTimeoutMs: 100 });
+    const socket = fixture.socket(t);
+    const closed = new Promise<void>(resolve => {
+      socket.on('close', resolve);
+    });
+    const parts: Buffer[] = [];
+    socket.on('data', (part: Buffer) => parts.push(part));
+    socket.on('error', () => undefined); // it still writes when the other end has gone
+    const wrong = dataFrame(0, true, [1]);
+    socket.write(Buffer.concat([clientPreface, settingsFrame([]), postHead(1, '/echo', false), wrong]));
+    for (let megabytes = 0; megabytes < 64; megabytes++) socket.write(Buffer.alloc(1024 * 1024));
+    await closed;
+    assert.equal(parseFrames(Buffer.concat(parts)).at(-1)!.type, FrameType.Goaway);
+    const { bytesRead } = fixture.sockets[0] as Socket;
+    assert.ok(bytesRead < 1024 * 1024, `${bytesRead} bytes were read`);
   });
 });
 
