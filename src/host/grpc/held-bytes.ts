@@ -18,7 +18,7 @@ const connectionBytesMax = 256 * mib;
 const processBytesMax = 512 * mib;
 const shareBytes = 4 * mib;
 
-/** Buffers from the one size to the other are powers of two, and a bit for a prefix: so they can stand in for each other. */
+/** Between these sizes buffers are powers of two, and a bit for a prefix: so they can stand in for each other. */
 const pooledBytesMin = mib / 16;
 const pooledBytesMax = 2 * mib;
 const prefixRoomBytes = 64;
