@@ -75,7 +75,7 @@ export class MessageReader {
 
   /** Forgets what is held: nothing further will be read. */
   drop(): void {
-    this.#account.give(this.#held.length);
+    this.#account.abandon(this.#held);
     this.#held = nothing;
     this.#heldLength = 0;
   }
@@ -95,7 +95,9 @@ export class MessageReader {
     at = end;
     if (this.#heldLength < prefixBytes + length) return at;
     const message = this.#held;
-    this.drop();
+    this.#account.release(message);
+    this.#held = nothing;
+    this.#heldLength = 0;
     return sink.onMessage(message[0]!, message, prefixBytes, prefixBytes + length) ? at : -1;
   }
 
@@ -109,10 +111,9 @@ export class MessageReader {
     if (from === to) return true;
     const length = this.#heldLength + to - from;
     if (length > this.#held.length) {
-      const grownLength = Math.max(length, Math.min(length * 2, wholeBytes));
-      if (!this.#account.take(grownLength - this.#held.length)) return false;
-      const grown = new Uint8Array(grownLength);
-      grown.set(this.#held.subarray(0, this.#heldLength));
+      const grownBytes = Math.max(length, Math.min(length * 2, wholeBytes));
+      const grown = this.#account.grow(this.#held, this.#heldLength, grownBytes);
+      if (grown === undefined) return false;
       this.#held = grown;
     }
     this.#held.set(bytes.subarray(from, to), this.#heldLength);

@@ -183,8 +183,15 @@ describe('message framing', () => {
     assert.deepEqual([reader.heldBytes, reader.missingBytes], [0, 0]);
   });
 
+  const mib = 1024 * 1024;
+  const nothing = new Uint8Array(0);
+  const grown = (account: HeldBytes, bytes: number): Uint8Array => {
+    const buffer = account.grow(nothing, 0, bytes);
+    assert.ok(buffer !== undefined && buffer.length >= bytes, `room for ${bytes} bytes`);
+    return buffer;
+  };
+
   it('holds what the account has room for, and gives the room back', () => {
-    const mib = 1024 * 1024;
     const account = new HeldBytes(2 * mib);
     let refused = 0;
     const sink = { onMessage: () => true, onTooLarge: () => assert.fail(), onNoRoom: () => void refused++ };
@@ -202,25 +209,38 @@ describe('message framing', () => {
     }
     assert.equal(refused, 72);
     for (const reader of readers) reader.drop();
-    assert.ok(account.take(258 * mib));
-    account.give(258 * mib);
+    account.release(grown(account, 258 * mib));
   });
 
   it('leaves every connection a share, whatever the others hold', () => {
-    const mib = 1024 * 1024;
-    const greedy = [new HeldBytes(mib), new HeldBytes(mib)];
-    for (const account of greedy) assert.ok(account.take(256 * mib));
+    const greedy = [new HeldBytes(mib), new HeldBytes(mib)].map(account => ({
+      account,
+      all: grown(account, 256 * mib),
+    }));
     const modest = new HeldBytes(mib);
-    assert.deepEqual([modest.take(4 * mib), modest.take(1)], [true, false]);
-    modest.give(4 * mib);
-    for (const account of greedy) account.give(256 * mib);
+    const share = grown(modest, 4 * mib);
+    assert.equal(modest.grow(nothing, 0, 1), undefined);
+    modest.release(share);
+    for (const { account, all } of greedy) account.release(all);
   });
 
   it('has room for one message of any size', () => {
-    const large = 700 * 1024 * 1024;
-    const account = new HeldBytes(large);
-    assert.ok(account.take(large));
-    account.give(large);
+    const account = new HeldBytes(700 * mib);
+    account.release(grown(account, 700 * mib));
+  });
+
+  it('uses a buffer again that nobody has seen, and no other', () => {
+    const account = new HeldBytes(2 * mib);
+    const first = grown(account, mib);
+    account.abandon(first);
+    const second = grown(account, mib - 100_000);
+    assert.equal(second, first);
+    account.release(second);
+    assert.notEqual(grown(account, mib), first);
+    second.fill(7);
+    const larger = account.grow(second, 10, 2 * mib);
+    assert.deepEqual([...larger!.subarray(0, 10)], new Array<number>(10).fill(7));
+    assert.equal(grown(account, mib), second, 'what grew leaves its buffer behind');
   });
 
   it('reads no further when the sink says so', () => {
