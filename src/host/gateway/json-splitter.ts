@@ -13,7 +13,7 @@
  * It only finds where an object ends: it counts brackets outside strings. Whether the object is JSON is its reader's
  * business. Structural characters are ASCII, so UTF-8 needs no decoding for that.
  */
-import { concatBytes, EMPTY_BYTES } from '../../base/bytes.js';
+import { EMPTY_BYTES } from '../../base/bytes.js';
 
 export interface ObjectSink {
   /** An object, valid during the call. False: read no further. */
@@ -131,7 +131,7 @@ export class JsonSplitter {
   #whole(rest: Uint8Array): Uint8Array {
     if (this.#heldLength === 0) return rest;
     this.#hold(rest);
-    const whole = concatBytes(...this.#held, this.#last.subarray(0, this.#lastLength));
+    const whole = Buffer.concat([...this.#held, this.#last.subarray(0, this.#lastLength)]);
     this.#held = [];
     this.#last = EMPTY_BYTES;
     this.#lastLength = 0;

@@ -13,6 +13,9 @@ import { type BodyListener, drainBytes, type Exchange, type HeaderPair } from '.
 import { jsonExpansionMax } from './gateway-call.js';
 import { headersOf, peerOf, socketOf } from './http1.js';
 
+/** Who has so many pings unanswered and sends another is cut off: more of them are no question whether we live. */
+const maxPendingAutoPongs = 8;
+
 const servers = new Map<number, WebSocketServer>();
 
 /** Shakes hands and hands the exchange on; a bad handshake is answered with 400. */
@@ -26,7 +29,14 @@ export function acceptWebsocket(
   const maxPayload = receiveBytesMax * jsonExpansionMax;
   let server = servers.get(maxPayload);
   if (server === undefined) {
-    server = new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, maxPayload });
+    const options = {
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload,
+      maxPendingAutoPongs,
+    };
+    server = new WebSocketServer(options);
     servers.set(maxPayload, server);
   }
   server.handleUpgrade(request, socket, head, connection => {

@@ -152,3 +152,24 @@ it('is offered below /v3/ only, to hosts that are allowed, and not without the g
   await begin({ gateway: false });
   assert.equal(await status('/v3/watch'), 404);
 });
+
+it('answers pings, but not a burst of them', async () => {
+  await begin();
+  const client = new Client('/v3/lease/keepalive');
+  await once(client.socket, 'open');
+  const { _socket: socket } = client.socket as unknown as { readonly _socket: Socket };
+  const pings = (count: number): void => {
+    socket.cork(); // they leave in one piece
+    for (let at = 0; at < count; at++) client.socket.ping();
+    socket.uncork();
+  };
+  let pongs = 0;
+  client.socket.on('pong', () => {
+    pongs += 1;
+  });
+  pings(8);
+  while (pongs < 8) await once(client.socket, 'pong');
+  pings(9);
+  await client.closed;
+  assert.ok(pongs <= 16);
+});
