@@ -10,11 +10,12 @@
  *   --nice N        how far the attacker's process stands back                                            (default 19)
  *
  * The attack is carried out again and again, one at a time, by a process of its own; the good client makes its calls one
- * after the other on four loops. Attackers have machines of their own: here they share two processors with the server
- * and the good client, so they get what those leave (`--nice 0`: as much as those). What that alone costs is measured in
- * each round: `busy` is a process that only burns a processor, as far back. Among the names are neighbours too: one that
- * puts as fast as it can, one that reads large values and takes every one, and one that the server never hears of: it
- * sends megabytes to itself over loopback, which keeps the kernel busy that all share.
+ * after the other on four loops. Attackers have machines of their own: here they share the processors with the server
+ * and the good client, so they stand back. What that alone costs is measured in each round: `busy` is a process that only
+ * burns a processor, as far back. How often the attack was carried out in a second stands beside it, so that one sees
+ * what came of it. Among the names are neighbours too: one that puts as fast as it can, one that reads large values and
+ * takes every one, and one that the server never hears of: it sends megabytes to itself over loopback, which keeps the
+ * kernel busy that all share.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -72,10 +73,11 @@ async function main(): Promise<void> {
     heard = new Histogram();
   };
   await measure(new Histogram());
-  process.stdout.write('p99 ms: quiet   busy   attack   : quiet   : busy   calls   failed   attack\n');
+  process.stdout.write('p99 ms: quiet   busy   attack   : quiet   : busy   calls   failed   rounds/s   attack\n');
   const within = { quiet: 0, busy: 0 };
   for (const name of names) {
     const seen = { quiet: new Histogram(), busy: new Histogram(), attack: new Histogram() };
+    let attacks = 0;
     for (let round = 0; round < Number(values.rounds); round++) {
       await measure(seen.quiet);
       for (const [doing, into] of [
@@ -83,7 +85,12 @@ async function main(): Promise<void> {
         [name, seen.attack],
       ] as const) {
         const other = await startOther(doing, values.nice, [stage.endpoint, stage.tlsEndpoint]);
+        let done = 0;
+        other.stdout?.on('data', (dots: Buffer) => {
+          done += dots.length;
+        });
         await measure(into);
+        if (into === seen.attack) attacks += done;
         other.kill('SIGKILL');
         await once(other, 'close');
         await delay(settleMs);
@@ -100,6 +107,7 @@ async function main(): Promise<void> {
       (p99.attack / p99.busy).toFixed(2).padStart(8),
       String(seen.attack.count).padStart(7),
       String(good.failures.length).padStart(8),
+      (attacks / (Number(values.rounds) * seconds)).toFixed(1).padStart(10),
     ];
     process.stdout.write(`${cells.join(' ')}   ${name}\n`);
   }
@@ -108,7 +116,7 @@ async function main(): Promise<void> {
   await stage.end();
 }
 
-/** Starts the process that does this; resolves when it begins. */
+/** Starts the process that does this; resolves when it begins. A dot on stdout says that it has done it once more. */
 async function startOther(name: string, nice: string, endpoints: readonly string[]): Promise<ChildProcess> {
   const program = fileURLToPath(import.meta.url);
   const command = [process.execPath, program, '--attack', name, '--endpoints', endpoints.join(',')];
@@ -121,7 +129,7 @@ async function startOther(name: string, nice: string, endpoints: readonly string
 async function carryOut(name: string, [endpoint = '', tlsEndpoint = '']: readonly string[]): Promise<void> {
   const doing = [busy, ...all].find(one => one.name === name);
   process.stdout.write('begins\n');
-  while (doing !== undefined) await doing.run(endpoint, tlsEndpoint, true);
+  for (; doing !== undefined; process.stdout.write('.')) await doing.run(endpoint, tlsEndpoint, true);
 }
 
 /** What is sent is read and forgotten, as much as the kernel takes. */

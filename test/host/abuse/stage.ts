@@ -2,15 +2,24 @@
  * A server to attack, a client that behaves beside the attackers, and what the server holds before and after.
  */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { GrpcClient } from '../../support/grpc-client.js';
 import { encodeMessage } from '../../support/messages.js';
+import { packageRoot } from '../../support/package-root.js';
 import { type ServerProcess, startServer } from '../../support/server-process.js';
 import type { Census } from './server.js';
 
 const program = fileURLToPath(new URL('./server.js', import.meta.url));
+
+/** What `npm start` gives to node. */
+const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
+  scripts: { start: string };
+};
+const nodeFlags = scripts.start.split(' ').filter(word => word.startsWith('--'));
 
 export class AbuseStage {
   readonly endpoints: readonly string[];
@@ -25,7 +34,7 @@ export class AbuseStage {
 
   /** Starts the server; `end` is owed. */
   static async start(): Promise<AbuseStage> {
-    const flags = ['--expose-gc', program];
+    const flags = [...nodeFlags, '--expose-gc', program];
     const { server, ready } = await startServer('abused kvorum', process.execPath, flags, line =>
       line.startsWith('{"endpoints"') ? (JSON.parse(line) as { endpoints: string[]; control: string }) : undefined,
     );
