@@ -59,11 +59,17 @@ export class AbuseStage {
     return JSON.parse(await text(response)) as Census;
   }
 
-  /** Asks until no more connections are open than `sockets`: a close takes its time to be noticed. */
-  async censusWithin(sockets: number): Promise<Census> {
-    for (;;) {
+  /**
+   * Asks until no more connections are open than `sockets`, and so many times until no more memory is held than
+   * `memoryBytes`: a close takes its time to be noticed, and buffers are kept for the next one for some seconds.
+   */
+  async censusWithin(sockets: number, memoryBytes: number): Promise<Census> {
+    let peakBytes = 0;
+    for (let asked = 0; ; asked += 1) {
       const census = await this.census();
-      if (census.sockets <= sockets) return census;
+      peakBytes = Math.max(peakBytes, census.peakBytes);
+      const isBack = census.memoryBytes <= memoryBytes || asked >= asksForMemory;
+      if (census.sockets <= sockets && isBack) return { ...census, peakBytes };
     }
   }
 
@@ -71,6 +77,9 @@ export class AbuseStage {
     return this.#server.end();
   }
 }
+
+/** Each takes some thirty milliseconds. */
+const asksForMemory = 500;
 
 /** Keys that the good client writes; attackers watch them. */
 export const goodKey = Buffer.from('good');
