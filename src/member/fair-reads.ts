@@ -18,7 +18,7 @@
  * of before all that it asked for is made.
  *
  * Invariants: a read that was added is served once or cancelled; a source is in the round while something of it waits
- * and it is not held; `size` is what waits in the round, `heldSize` what waits aside, `#heldBytes` what that costs.
+ * and it is not held; `size` is what waits in the round, `#heldBytes` what all that waits aside costs.
  */
 import { assert } from '../base/assert.js';
 import type { Read } from './reads.js';
@@ -51,7 +51,6 @@ export class FairReads {
   #size = 0;
   #turnBytes = 0;
   readonly #held = new Map<number, Source>();
-  #heldSize = 0;
   #heldBytes = 0;
 
   /** How many reads wait for their turn; those of held sources wait for something else. */
@@ -61,7 +60,9 @@ export class FairReads {
 
   /** How many reads of held sources wait. */
   get heldSize(): number {
-    return this.#heldSize;
+    let size = 0;
+    for (const { reads } of this.#held.values()) size += reads.size;
+    return size;
   }
 
   /** A turn begins while so many bytes of answers have not been taken. */
@@ -97,7 +98,6 @@ export class FairReads {
     source.leftBytes = Math.min(0, source.leftBytes);
     this.#held.set(sourceId, source);
     this.#heldBytes += source.waitingBytes;
-    this.#heldSize += source.reads.size;
     this.#size -= source.reads.size;
     this.#leaveRound(source);
   }
@@ -109,7 +109,6 @@ export class FairReads {
     source.isHeld = false;
     this.#held.delete(sourceId);
     this.#heldBytes -= source.waitingBytes;
-    this.#heldSize -= source.reads.size;
     this.#size += source.reads.size;
     if (source.reads.size > 0) this.#round.push(source);
   }
@@ -151,7 +150,6 @@ export class FairReads {
     this.#held.clear();
     this.#round = [];
     this.#size = 0;
-    this.#heldSize = 0;
     this.#heldBytes = 0;
     for (const { reads } of sources) reads.forEach(visit);
   }
@@ -169,12 +167,8 @@ export class FairReads {
   #count(source: Source, read: Read, by: 1 | -1): void {
     const bytes = by * (read.payload.length + heldReadBytes);
     source.waitingBytes += bytes;
-    if (!source.isHeld) {
-      this.#size += by;
-      return;
-    }
-    this.#heldSize += by;
-    this.#heldBytes += bytes;
+    if (source.isHeld) this.#heldBytes += bytes;
+    else this.#size += by;
   }
 
   #leaveRound(source: Source): void {
